@@ -1,0 +1,165 @@
+"""The gateway's decision: does a record from outside keep its contract and name a policy generation in force?"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Generic, Protocol, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails, SchemaValidator
+
+from schemas import envelope, strict_json
+from schemas.policy import AcceptedHash, PublishedPolicy
+from schemas.reasons import Reason
+from schemas.topics import MAX_MESSAGE_BYTES
+
+DECISION_VERSION = 1
+"""Rises when the same record and policy would be decided otherwise."""
+
+_MAX_DETAIL_CHARACTERS = 300
+_HASH = re.compile(r"[0-9a-f]{16}", re.ASCII)
+_HASH_FIELD = ("constitutional_hash",)
+_SHOWN_HASH_CHARACTERS = 8
+
+
+class Governed(Protocol):
+    """What every contract on a public topic has."""
+
+    @property
+    def constitutional_hash(self) -> str:
+        """The policy generation that the producer accepted."""
+        ...
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """From when on the record must not be acted on."""
+        ...
+
+
+Message = TypeVar("Message", bound=Governed)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The record is refused: the reason code, and the detail in words. A detail never shows a whole hash or a value."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admission(Generic[Message]):
+    """How records of one contract are admitted: the contract, and the key they travel under inside."""
+
+    contract: type[Message]
+    key: Callable[[Message], str]
+
+    def decide(
+        self,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes | None]],
+        published: PublishedPolicy,
+        now_ms: int,
+    ) -> bytes | Refused:
+        """The key under which the record may pass, or why it may not. Never raises, whatever the bytes."""
+        refused = _check_size(value) or _check_headers(headers)
+        if refused is not None or value is None:
+            return refused or Refused(Reason.NULL_VALUE, "the record has no value")
+        try:
+            if not isinstance(strict_json.loads(value), dict):
+                return Refused(Reason.NOT_AN_OBJECT, "the JSON text is not an object")
+            message = _validator(self.contract).validate_json(value)
+        except strict_json.Defect as defect:
+            return Refused(defect.reason, defect.detail)
+        except ValidationError as error:
+            return _refusal(error)
+        refused = _check_hash(message.constitutional_hash, published, now_ms) or _check_expiry(message, now_ms)
+        return refused or self.key(message).encode()
+
+
+def _validator(contract: type[Message]) -> SchemaValidator:
+    validator = contract.__dict__["__pydantic_validator__"]
+    if not isinstance(validator, SchemaValidator):
+        raise TypeError(f"{contract.__name__} is no contract")
+    return validator
+
+
+def _check_size(value: bytes | None) -> Refused | None:
+    if value is None:
+        return Refused(Reason.NULL_VALUE, "the record has no value")
+    if len(value) > MAX_MESSAGE_BYTES:
+        return Refused(Reason.TOO_LARGE, f"{len(value)} bytes, allowed are {MAX_MESSAGE_BYTES}")
+    return None
+
+
+def _check_headers(headers: Sequence[tuple[str, bytes | None]]) -> Refused | None:
+    if not headers:
+        return None
+    if len(headers) > envelope.MAX_HEADERS:
+        return Refused(Reason.TOO_MANY_HEADERS, f"{len(headers)} headers, allowed are {envelope.MAX_HEADERS}")
+    size = sum(len(name.encode()) + len(content or b"") for name, content in headers)
+    if size > envelope.MAX_HEADERS_BYTES:
+        return Refused(Reason.HEADERS_TOO_LARGE, f"{size} bytes, allowed are {envelope.MAX_HEADERS_BYTES}")
+    for name, _ in headers:
+        if name.lower().startswith(envelope.RESERVED):
+            return Refused(Reason.RESERVED_HEADER, f"header {_shown(name)} is this system's own")
+    return None
+
+
+def _check_hash(given: str, published: PublishedPolicy, now_ms: int) -> Refused | None:
+    accepted = _accepted(given, published)
+    if accepted is None:
+        if not _HASH.fullmatch(given):
+            return Refused(Reason.HASH_MALFORMED, "constitutional_hash is not 16 lower-case hexadecimal digits")
+        shown = f"{given[:_SHOWN_HASH_CHARACTERS]}..."
+        return Refused(Reason.HASH_UNKNOWN, f"constitutional_hash {shown} is not accepted by the policy in force")
+    if accepted.until is not None and _ms(accepted.until) <= now_ms:
+        shown = f"{given[:_SHOWN_HASH_CHARACTERS]}..."
+        return Refused(Reason.HASH_WITHDRAWN, f"constitutional_hash {shown} was accepted until {_text(accepted.until)}")
+    return None
+
+
+def _accepted(given: str, published: PublishedPolicy) -> AcceptedHash | None:
+    return next((accepted for accepted in published.policy.accepted_hashes if accepted.hash == given), None)
+
+
+def _check_expiry(message: Governed, now_ms: int) -> Refused | None:
+    expires_at = message.expires_at
+    if expires_at is None or _ms(expires_at) > now_ms:
+        return None
+    return Refused(Reason.EXPIRED, f"it expired at {_text(expires_at)}")
+
+
+_REASONS = {"missing": Reason.MISSING_FIELD, "extra_forbidden": Reason.UNKNOWN_FIELD, "json_invalid": Reason.NOT_JSON}
+
+
+def _refusal(error: ValidationError) -> Refused:
+    places = error.errors(include_url=False, include_context=False, include_input=False)
+    first = next((place for place in places if place["loc"] == _HASH_FIELD), places[0])
+    where = ".".join(str(step) for step in first["loc"]) or "the message"
+    detail = f"{_shown(where)}: {first['msg']}"[:_MAX_DETAIL_CHARACTERS]
+    return Refused(_reason(first), detail)
+
+
+def _reason(place: ErrorDetails) -> Reason:
+    kind = place["type"]
+    if kind == "missing" and place["loc"] == _HASH_FIELD:
+        return Reason.HASH_MISSING
+    return _REASONS.get(kind, Reason.WRONG_TYPE if kind.endswith("_type") else Reason.INVALID_VALUE)
+
+
+def _shown(name: str) -> str:
+    """A name from outside, safe to print and log."""
+    return ascii(name[: _MAX_DETAIL_CHARACTERS // 2])[1:-1]
+
+
+def _ms(time: datetime) -> int:
+    return int((time - _EPOCH).total_seconds() * 1000)
+
+
+def _text(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="seconds")
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

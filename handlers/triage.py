@@ -1,0 +1,55 @@
+"""Triage: what an admitted message weighs, and whether it goes on or waits for approvals."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+from pydantic import JsonValue
+
+from handlers import impact
+from schemas.policy import PublishedPolicy, Tier
+from schemas.score import ScoreCard
+
+DECISION_VERSION = impact.DECISION_VERSION
+"""Rises when the same message and policy would be decided otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Triage:
+    """What was decided on one message.
+
+    `tier` says who must approve, None where the message goes on at once. `executable` says whether it holds an action
+    that its receiver may execute. `tenant_topic` is the tenant whose deliveries are kept apart, None for all others.
+    """
+
+    card: ScoreCard
+    tier: Tier | None
+    executable: bool
+    receiver: str
+    tenant_topic: str | None
+
+
+def decide(message: Mapping[str, JsonValue], published: PublishedPolicy) -> Triage:
+    """Decides on a message that passed the gateway."""
+    card = impact.score(message, published)
+    policy = published.policy
+    tenant = str(message["tenant_id"])
+    return Triage(
+        card=card,
+        tier=policy.tier_of(card.score),
+        executable=card.tool is not None,
+        receiver=str(message.get("to_agent") or str(message["conversation_id"]).lower()),
+        tenant_topic=tenant if tenant in policy.tenant_topics else None,
+    )
+
+
+def parse(value: bytes) -> dict[str, JsonValue]:
+    """A message as the gateway let it pass.
+
+    Raises:
+        ValueError: it is no JSON object, so it did not pass the gateway.
+    """
+    message = orjson.loads(value)
+    if not isinstance(message, dict):
+        raise ValueError("not an object")  # noqa: TRY004  # the value is wrong, whatever its type
+    return message

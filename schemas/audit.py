@@ -1,0 +1,64 @@
+"""The audit record: what one turn of one lane read, wrote and decided by."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from schemas.model import Contract, Name, Sha256
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class InputRange(Contract):
+    """Records read from one partition, in the order handled: offsets `from` (first) to `to` (next), `count` records.
+
+    Transaction markers and compaction leave gaps, so `count` may be less than `to - from`.
+    """
+
+    topic: str
+    partition: Count
+    from_: Count = Field(alias="from")
+    to: Count
+    count: Count
+
+
+class OutputCount(Contract):
+    """How many records the turn wrote to one partition."""
+
+    topic: str
+    partition: Count
+    count: Annotated[int, Field(ge=1)]
+
+
+class AcceptedPosition(Contract):
+    """An operator moved the lane to a position by hand: what was skipped or is read again, who did it and why."""
+
+    positions: dict[str, int]
+    operator: str
+    reason: str
+
+
+class AuditRecord(Contract):
+    """One turn, written in the turn's own transaction to the topic `audit`.
+
+    A record's hash is SHA-256 over topic, partition, key, headers and value, each length-prefixed (an input's also over
+    its offset). `input_digest` is SHA-256 over the concatenated input hashes in the order handled; `output_digest` the
+    same over the outputs, grouped as `outputs` lists them and in log order within a group. `previous` is the SHA-256 of
+    the lane's previous audit record's value, 64 zeros for the first. `entropy` is the turn's random draw of 32 bytes,
+    `epoch` the number of the policy in force after the turn and `clock` the lane's time after it, in milliseconds.
+    """
+
+    v: Annotated[int, Field(ge=1)]
+    agent: Name
+    lane: Count
+    seq: Annotated[int, Field(ge=1)]
+    previous: Sha256
+    inputs: tuple[InputRange, ...]
+    input_digest: Sha256
+    outputs: tuple[OutputCount, ...]
+    output_digest: Sha256
+    entropy: Sha256
+    decision_version: Annotated[int, Field(ge=1)]
+    epoch: Annotated[int, Field(ge=1)] | None
+    clock: Count
+    accepted: AcceptedPosition | None = None

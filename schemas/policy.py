@@ -1,0 +1,211 @@
+"""The policy: one versioned document that says what is accepted, what an action weighs and who must agree."""
+
+import hashlib
+import tomllib
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, Self
+
+import rfc8785
+from pydantic import BeforeValidator, Field, Strict, ValidationError, model_validator
+
+from schemas.errors import PolicyError
+from schemas.message import MessageType
+from schemas.model import Contract, Name, Rfc3339, Score
+from schemas.weights import Weights
+
+Duration = Annotated[timedelta, Strict(strict=False), Field(gt=timedelta(0))]
+"""A positive length of time; ISO 8601 in a file, such as PT4H."""
+
+HashText = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+"""A constitutional hash: the policy generation that producers name."""
+
+
+class AcceptedHash(Contract):
+    """A policy generation that producers may name, until a time if it is being withdrawn."""
+
+    hash: HashText
+    until: Rfc3339 | None = None
+
+
+class Verb(StrEnum):
+    """What an action does, from harmless to grave."""
+
+    READ = "read"
+    CHANGE = "change"
+    DELETE = "delete"
+    EXECUTE = "execute"
+    PAY = "pay"
+    PUBLISH = "publish"
+    ESCALATE = "escalate"
+
+
+VERB_POINTS: dict[Verb, Score] = {
+    Verb.READ: 1_000,
+    Verb.CHANGE: 3_000,
+    Verb.DELETE: 6_000,
+    Verb.EXECUTE: 4_000,
+    Verb.PAY: 5_000,
+    Verb.PUBLISH: 5_500,
+    Verb.ESCALATE: 8_500,
+}
+"""What each verb weighs where the policy does not say otherwise."""
+
+
+def _over_verb_points(given: object) -> object:
+    return {**{verb.value: points for verb, points in VERB_POINTS.items()}, **given} if isinstance(given, dict) else given
+
+
+class Tool(Contract):
+    """What the policy knows of one tool.
+
+    `points` replaces the verb's own weight. The `..._argument` fields name the argument that says what is acted on, how
+    many, how much money (in the currency's smallest unit), whose data, what text is written (and what it replaces), an
+    SQL statement or a command line to be parsed. `target_argument` may list several names of which one is used.
+    An action that lacks a named count, amount, SQL statement or command line, or an action that does more than read and
+    names no target where it should, cannot be scored and weighs at least `unknown_tool`.
+    """
+
+    verb: Verb
+    points: Score | None = None
+    reversible: bool = True
+    target_argument: str | tuple[str, ...] | None = None
+    count_argument: str | None = None
+    amount_argument: str | None = None
+    tenant_argument: str | None = None
+    content_argument: str | tuple[str, ...] | None = None
+    replaced_argument: str | None = None
+    sql_argument: str | None = None
+    command_argument: str | None = None
+
+    @cached_property
+    def target_arguments(self) -> tuple[str, ...]:
+        """The arguments that may name what is acted on."""
+        return _names(self.target_argument)
+
+    @cached_property
+    def content_arguments(self) -> tuple[str, ...]:
+        """The arguments that may hold the text to be written."""
+        return _names(self.content_argument)
+
+
+def _names(given: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    if given is None:
+        return ()
+    return (given,) if isinstance(given, str) else given
+
+
+class Tier(Contract):
+    """Who must agree, and by when, to an action that scores at least `at_least`."""
+
+    name: Name
+    at_least: Score
+    approvals: Annotated[int, Field(ge=1)]
+    roles: tuple[Name, ...]
+    deadline: Duration
+
+    @model_validator(mode="after")
+    def _roles_suffice(self) -> Self:
+        if len(set(self.roles)) != len(self.roles) or len(self.roles) < self.approvals:
+            raise ValueError("a tier names as many distinct roles as it asks approvals")
+        return self
+
+
+class Policy(Contract):
+    """One epoch of the policy.
+
+    `epoch` counts up by one a document. `hold_at` is the score from which an action waits for approvals and
+    `critical_floor` the least score of an action sent with CRITICAL priority. `type_floors` gives the score of a
+    message without an action by its type (0 where absent). `verb_points` and `weights` say what an action weighs; what
+    the document leaves out has the built-in value.
+    """
+
+    epoch: Annotated[int, Field(ge=1)]
+    accepted_hashes: Annotated[tuple[AcceptedHash, ...], Field(min_length=1)]
+    hold_at: Score = 8_000
+    critical_floor: Score = 9_000
+    unknown_tool: Score = 8_000
+    type_floors: dict[MessageType, Score] = Field(default_factory=dict)
+    verb_points: Annotated[dict[Verb, Score], BeforeValidator(_over_verb_points)] = Field(
+        default_factory=lambda: dict(VERB_POINTS)
+    )
+    weights: Weights = Field(default_factory=Weights)
+    tools: dict[Name, Tool]
+    tiers: Annotated[tuple[Tier, ...], Field(min_length=1)]
+    owners: tuple[Name, ...] = ()
+    tenant_topics: tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")], ...] = ()
+
+    @model_validator(mode="after")
+    def _is_coherent(self) -> Self:
+        hashes = [accepted.hash for accepted in self.accepted_hashes]
+        if len(set(hashes)) != len(hashes):
+            raise ValueError("an accepted hash is listed twice")
+        if min(tier.at_least for tier in self.tiers) > self.hold_at:
+            raise ValueError("no tier covers scores from hold_at up to the lowest tier's at_least")
+        if len({tier.at_least for tier in self.tiers}) != len(self.tiers):
+            raise ValueError("two tiers begin at the same score")
+        if self.unknown_tool < self.hold_at:
+            raise ValueError("unknown_tool is below hold_at: an unknown tool would not be held")
+        return self
+
+    @cached_property
+    def tiers_from_the_top(self) -> tuple[Tier, ...]:
+        """The tiers, the gravest first."""
+        return tuple(sorted(self.tiers, key=lambda tier: -tier.at_least))
+
+    def tier_of(self, score: int) -> Tier | None:
+        """The tier that a score falls in, or None where it is below hold_at."""
+        if score < self.hold_at:
+            return None
+        return next(tier for tier in self.tiers_from_the_top if score >= tier.at_least)
+
+    def canonical(self) -> bytes:
+        """The document as it stands in the log: canonical JSON (RFC 8785)."""
+        return rfc8785.dumps(self.model_dump(mode="json"))
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPolicy:
+    """A policy as the log holds it.
+
+    `digest` is the SHA-256 of the published bytes in hexadecimal: the exact content. `reference` is `EPOCH:DIGEST`, as
+    it stands on score cards and in the header `acgs-policy`.
+    """
+
+    policy: Policy
+    digest: str
+    reference: str
+
+
+def published(document: bytes) -> PublishedPolicy:
+    """Reads a policy as it stands in the log.
+
+    Raises:
+        PolicyError: with every place that is wrong.
+    """
+    try:
+        policy = Policy.model_validate_json(document)
+    except ValidationError as error:
+        raise PolicyError(_places(error)) from error
+    digest = hashlib.sha256(document).hexdigest()
+    return PublishedPolicy(policy, digest, f"{policy.epoch}:{digest}")
+
+
+def from_toml(text: str) -> Policy:
+    """Reads a policy as people write it.
+
+    Raises:
+        PolicyError: with every place that is wrong.
+    """
+    try:
+        return Policy.model_validate(tomllib.loads(text), strict=False)
+    except tomllib.TOMLDecodeError as error:
+        raise PolicyError(f"not TOML: {error}") from error
+    except ValidationError as error:
+        raise PolicyError(_places(error)) from error
+
+
+def _places(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, place['loc'])) or 'policy'}: {place['msg']}" for place in error.errors())

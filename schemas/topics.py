@@ -1,0 +1,214 @@
+"""The topic catalogue: every topic this system has, who writes it, who reads it, and how it is kept."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+MIB = 1024 * 1024
+MAX_MESSAGE_BYTES = MIB
+"""The largest value that a message may have on a public topic."""
+
+_MIN_IN_SYNC = 2
+_CHANGELOG_SEGMENT_BYTES = 16 * MIB
+
+
+class Cleanup(StrEnum):
+    """How a topic forgets: by age, or by keeping the last record of each key."""
+
+    DELETE = "delete"
+    COMPACT = "compact"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """One topic, its name without the installation's prefix.
+
+    `retention` None keeps records for ever. `max_bytes` bounds a batch of records after decompression. `lane_input`
+    topics must all have the same number of partitions, which never changes.
+    """
+
+    name: str
+    purpose: str
+    key: str
+    contract: str
+    retention: timedelta | None
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
+    cleanup: Cleanup = Cleanup.DELETE
+    max_bytes: int = 4 * MIB
+    public: bool = False
+    lane_input: bool = True
+
+    def configuration(self, replication: int) -> dict[str, str]:
+        """The topic's settings on the broker."""
+        settings = {
+            "cleanup.policy": self.cleanup.value,
+            "max.message.bytes": str(self.max_bytes),
+            "message.timestamp.type": "LogAppendTime",
+            "retention.ms": str(-1 if self.retention is None else int(self.retention.total_seconds() * 1000)),
+            "min.insync.replicas": str(min(_MIN_IN_SYNC, replication)),
+        }
+        if self.public:
+            settings["compression.type"] = "uncompressed"
+        if self.cleanup is Cleanup.COMPACT:
+            settings |= {"segment.bytes": str(_CHANGELOG_SEGMENT_BYTES), "min.cleanable.dirty.ratio": "0.1"}
+        return settings
+
+
+IN_MESSAGES = "in.messages"
+CONTROL = "control"
+MESSAGES = "messages"
+DELIVERIES = "deliveries"
+DELIBERATION = "deliberation"
+REJECTED = "rejected"
+AUDIT = "audit"
+LANES = "lanes"
+
+GATEWAY_MESSAGES = "gateway-messages"
+TRIAGE = "triage"
+LANE_AGENTS = (GATEWAY_MESSAGES, TRIAGE)
+"""The agents that run on lanes; each has a changelog and a topic of dead letters."""
+
+_WEEK = timedelta(days=7)
+
+_SHARED = (
+    Topic(
+        name=IN_MESSAGES,
+        purpose="messages as agents publish them; untrusted",
+        key="any",
+        contract="AgentMessage",
+        retention=_WEEK,
+        writers=("producers",),
+        readers=(GATEWAY_MESSAGES,),
+        public=True,
+    ),
+    Topic(
+        name=CONTROL,
+        purpose="the policy's epochs, each copied to every partition",
+        key="policy",
+        contract="Policy",
+        retention=None,
+        writers=("policy-publisher",),
+        readers=("every lane",),
+    ),
+    Topic(
+        name=MESSAGES,
+        purpose="messages that passed the gateway",
+        key="conversation_id",
+        contract="AgentMessage",
+        retention=_WEEK,
+        writers=(GATEWAY_MESSAGES,),
+        readers=(TRIAGE,),
+    ),
+    Topic(
+        name=DELIVERIES,
+        purpose="messages for their receivers",
+        key="to_agent, else conversation_id",
+        contract="AgentMessage",
+        retention=_WEEK,
+        writers=(TRIAGE, "deliberation"),
+        readers=("agents",),
+        lane_input=False,
+    ),
+    Topic(
+        name=DELIBERATION,
+        purpose="messages that wait for approvals",
+        key="item_id",
+        contract="AgentMessage, DeliberationItem in acgs-item",
+        retention=None,
+        writers=(TRIAGE, "deliberation"),
+        readers=("deliberation", "approval bots", "dashboards"),
+    ),
+    Topic(
+        name=REJECTED,
+        purpose="refused records, byte for byte, with the reason; holds hostile and private bytes",
+        key="as it came",
+        contract="Rejection in headers",
+        retention=timedelta(days=3),
+        writers=(GATEWAY_MESSAGES,),
+        readers=("operators",),
+        max_bytes=8 * MIB,
+        lane_input=False,
+    ),
+    Topic(
+        name=AUDIT,
+        purpose="one record a turn of a lane: what it read, wrote and decided by",
+        key="agent/lane",
+        contract="AuditRecord",
+        retention=None,
+        writers=("every lane",),
+        readers=("auditors",),
+        lane_input=False,
+    ),
+    Topic(
+        name=LANES,
+        purpose="the state of every lane, and which agents were ever installed",
+        key="lane/{agent}/{partition} or installed/{agent}",
+        contract="LaneStatus",
+        retention=None,
+        writers=("every worker", "operators"),
+        readers=("operators",),
+        cleanup=Cleanup.COMPACT,
+        lane_input=False,
+    ),
+)
+
+
+def changelog(agent: str) -> str:
+    """The topic that holds an agent's positions and rows."""
+    return f"{agent}.changelog"
+
+
+def dead_letters(agent: str) -> str:
+    """The topic that holds what an agent's handler failed on."""
+    return f"{agent}.dead-letters"
+
+
+def deliveries_of(tenant: str) -> str:
+    """The topic of a tenant that has its deliveries apart."""
+    return f"{DELIVERIES}.{tenant}"
+
+
+def catalogue(tenants: Iterable[str] = ()) -> tuple[Topic, ...]:
+    """Every topic of an installation whose policy gives those tenants deliveries of their own."""
+    return (*_SHARED, *map(_tenant_deliveries, tenants), *(topic for agent in LANE_AGENTS for topic in _own(agent)))
+
+
+def _tenant_deliveries(tenant: str) -> Topic:
+    return Topic(
+        name=deliveries_of(tenant),
+        purpose=f"messages for the receivers of tenant {tenant}",
+        key="to_agent, else conversation_id",
+        contract="AgentMessage",
+        retention=_WEEK,
+        writers=(TRIAGE, "deliberation"),
+        readers=(f"agents of {tenant}",),
+        lane_input=False,
+    )
+
+
+def _own(agent: str) -> tuple[Topic, Topic]:
+    return (
+        Topic(
+            name=changelog(agent),
+            purpose=f"positions and rows of {agent}",
+            key="position, control or row",
+            contract="the engine's own",
+            retention=None,
+            writers=(agent,),
+            readers=(agent,),
+            cleanup=Cleanup.COMPACT,
+        ),
+        Topic(
+            name=dead_letters(agent),
+            purpose=f"records that {agent} failed on, byte for byte, and how each was resolved",
+            key="source position",
+            contract="the engine's own",
+            retention=timedelta(days=14),
+            writers=(agent, "operators"),
+            readers=("operators",),
+            max_bytes=8 * MIB,
+            lane_input=False,
+        ),
+    )

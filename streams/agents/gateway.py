@@ -1,0 +1,76 @@
+"""The gateways: one agent a public topic, the only door from outside."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from handlers.gateway import DECISION_VERSION, Admission, Refused
+from schemas import envelope, topics
+from schemas.message import AgentMessage
+from schemas.policy import PublishedPolicy
+from streams.agents.control import control_input
+from streams.agents.naming import Naming
+from streams.engine.agent import Agent, View
+from streams.engine.records import Emit, Record
+from streams.metrics import Measures
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The way in of one contract: from its public topic to its internal one."""
+
+    agent: str
+    public: str
+    internal: str
+    admission: Admission[Any]
+
+
+ROUTES = (
+    Route(
+        topics.GATEWAY_MESSAGES,
+        topics.IN_MESSAGES,
+        topics.MESSAGES,
+        Admission(AgentMessage, lambda message: message.conversation_id.lower()),
+    ),
+)
+"""Every way in. Each row is an agent of its own, so that a flood on one topic delays nothing on another."""
+
+
+def gateway(route: Route, naming: Naming, measures: Measures) -> Agent[None, PublishedPolicy]:
+    """The agent of one route."""
+    internal, rejected = naming.topic(route.internal), naming.topic(topics.REJECTED)
+
+    def handle(view: View[None, PublishedPolicy], record: Record) -> Sequence[Emit]:
+        published = view.control
+        source = envelope.SourcePosition(record.topic, record.partition, record.offset).encode()
+        decided = route.admission.decide(record.value, record.headers, published, view.clock_ms)
+        stamp = (
+            (envelope.VERSION, envelope.CURRENT_VERSION),
+            (envelope.SOURCE, source),
+            (envelope.POLICY, published.reference.encode()),
+        )
+        if isinstance(decided, Refused):
+            return (_rejection(rejected, record, decided, stamp),)
+        return (Emit(internal, decided, record.value, (*stamp, *record.headers)),)
+
+    return Agent(
+        name=route.agent,
+        inbox=(naming.topic(route.public),),
+        outputs=(internal, rejected),
+        topics=naming.own(route.agent),
+        handler=handle,
+        decision_version=DECISION_VERSION,
+        control=control_input(naming),
+        measure=measures.rejections,
+    )
+
+
+def _rejection(topic: str, record: Record, refused: Refused, stamp: Sequence[tuple[str, bytes]]) -> Emit:
+    headers = (
+        *stamp,
+        (envelope.REASON, refused.reason.value.encode()),
+        (envelope.DETAIL, refused.detail.encode()),
+        (envelope.NULL_VALUE, b"true" if record.value is None else b"false"),
+        *record.headers,
+    )
+    return Emit(topic, record.key, record.value, headers, measure=refused.reason.value)

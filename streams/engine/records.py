@@ -1,0 +1,69 @@
+"""What a handler reads and what it returns."""
+
+from collections.abc import Sequence
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+Row = TypeVar("Row")
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+class Record(Protocol):
+    """A record as read from Kafka. `timestamp` is the broker's, in milliseconds since 1970."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Headers: ...
+
+
+class InputRecord(NamedTuple):
+    """A record made by hand, for a LaneDriver and for tests."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+class Emit(NamedTuple):
+    """Write a record. Records of one key go to one partition; without a key, to the lane's own.
+
+    `measure` is shown to the agent's metrics once the turn has committed; it does not travel.
+    """
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    measure: object = None
+
+
+class Put(NamedTuple, Generic[Row]):
+    """Store a row. With `due_ms` a timer fires for it once the lane's time has reached that millisecond."""
+
+    key: str
+    row: Row
+    due_ms: int | None = None
+
+
+class Delete(NamedTuple):
+    """Forget a row and its timer; no error if there is none."""
+
+    key: str
+
+
+Effect = Emit | Put[Row] | Delete
+"""What a handler may ask for. The effects of one record happen together or not at all."""

@@ -1,0 +1,44 @@
+"""Timers: a heap over the rows that carry a due time. A timer costs no record until it fires."""
+
+import heapq
+from collections.abc import Mapping
+from typing import Generic
+
+from streams.engine.records import Row
+from streams.engine.state import StoredRow
+
+_PER_TURN = 500
+
+
+class Timers(Generic[Row]):
+    """The armed timers of one lane. Entries of rows that have changed since are dropped when they come up."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, str, int]] = []
+
+    def rebuild(self, rows: Mapping[str, StoredRow[Row]]) -> None:
+        """Arms exactly the timers that the rows carry."""
+        self._heap = [(stored.due_ms, key, stored.version) for key, stored in rows.items() if stored.due_ms is not None]
+        heapq.heapify(self._heap)
+
+    def arm(self, key: str, at_ms: int, version: int) -> None:
+        """Lets the timer of that version of the row fire at a time."""
+        heapq.heappush(self._heap, (at_ms, key, version))
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    @property
+    def next_ms(self) -> int | None:
+        """When the earliest entry comes up, in milliseconds since 1970."""
+        return self._heap[0][0] if self._heap else None
+
+    def take_due(self, now_ms: int, rows: Mapping[str, StoredRow[Row]]) -> list[str]:
+        """Removes what is due and returns the keys of rows that still stand as they did, at most 500 at a time."""
+        due: list[str] = []
+        while self._heap and self._heap[0][0] <= now_ms and len(due) < _PER_TURN:
+            _, key, version = heapq.heappop(self._heap)
+            stored = rows.get(key)
+            if stored is not None and stored.version == version:
+                due.append(key)
+        return due

@@ -1,0 +1,368 @@
+"""A turn: from the records that have arrived to everything that one transaction writes. Pure."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic
+from zlib import crc32
+
+import orjson
+
+from streams.engine import dead_letters, digest
+from streams.engine.agent import Agent, Control
+from streams.engine.dead_letters import Kind
+from streams.engine.errors import ConfigurationError, ControlRefusedError, OutputTooLargeError
+from streams.engine.records import Delete, Effect, Emit, Headers, Put, Record, Row
+from streams.engine.state import (
+    ACCEPTED_KEY,
+    CONTROL_KEY,
+    POSITION_KEY,
+    LaneState,
+    Position,
+    StoredRow,
+    row_headers,
+    row_key,
+)
+from streams.engine.trail import InputRange, TurnRecord, trail_key
+
+TIMER = "lane-timer"
+"""The header of a timer's record in its lane's own inbox; its key is the row's."""
+
+DRAW_BYTES = 32
+_BATCH_OVERHEAD = 128
+"""What a batch and a record add, at most, to the bytes that are hashed (61 for the batch, varints for the record)."""
+
+_MAX_PUTS = 1_000_000
+"""More rows than one turn can write: row versions rise by it from turn to turn, so that none is ever used again."""
+
+Output = tuple[bytes | None, bytes | None, Headers, int]
+"""Key, value, headers and about the size in bytes of a record to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the broker says of the topics a lane writes: the number of partitions and the largest batch, in bytes."""
+
+    partitions: Mapping[str, int]
+    max_bytes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn(Generic[Row, Control]):
+    """What one transaction writes, and the state that holds once it has committed.
+
+    `batches` maps (topic, partition) to records in order, the changelog and the audit record among them. `changes` are
+    the rows that differ, None where deleted. `fired` are the timers whose records are among the outputs, `rearmed`
+    those that came before their time, with the milliseconds that were missing.
+    """
+
+    batches: Mapping[tuple[str, int], Sequence[Output]]
+    position: Position
+    changes: Mapping[str, StoredRow[Row] | None]
+    control_document: bytes | None
+    control: Control | None
+    fired: Sequence[str]
+    rearmed: Sequence[tuple[str, int]]
+    measures: Sequence[object]
+    records: int
+    dead_letters: int
+
+    def apply_to(self, state: LaneState[Row, Control]) -> None:
+        """Makes the state what it is after this turn."""
+        state.position = self.position
+        state.control_document, state.control = self.control_document, self.control
+        state.accepted, state.is_new = None, False
+        for key, stored in self.changes.items():
+            if stored is None:
+                state.rows.pop(key, None)
+            else:
+                state.rows[key] = stored
+
+
+class _Group:
+    """The outputs to one partition, in order, and their hashes."""
+
+    __slots__ = ("hashes", "prefix", "records")
+
+    def __init__(self, topic: str, partition: int) -> None:
+        self.prefix = digest.partition_prefix(topic, partition)
+        self.records: list[Output] = []
+        self.hashes: list[bytes] = []
+
+
+class TurnInProgress(Generic[Row, Control]):
+    """Handles records one by one, then says what to write. Is itself the View that handlers see.
+
+    `draw` is 32 random bytes, the only thing of a turn that its inputs and state do not determine.
+    """
+
+    def __init__(
+        self,
+        agent: Agent[Row, Control],
+        partition: int,
+        state: LaneState[Row, Control],
+        bounds: Bounds,
+        draw: bytes,
+    ) -> None:
+        position = state.position or Position({})
+        self._agent, self._partition, self._state, self._bounds, self._draw = agent, partition, state, bounds, draw
+        self._offsets = dict(position.offsets)
+        self.clock_ms = position.clock_ms
+        self._control, self._control_document = state.control, state.control_document
+        self._previous = position
+        self._ranges: list[InputRange] = []
+        self._input_hashes: list[bytes] = []
+        self._groups: dict[tuple[str, int], _Group] = {}
+        self._changes: dict[str, StoredRow[Row] | None] = {}
+        self._row_values: dict[str, bytes | None] = {}
+        self._fired: list[str] = []
+        self._rearmed: list[tuple[str, int]] = []
+        self._measures: list[object] = []
+        self._dead_letters = 0
+        self._puts = 0
+        self._record: Record | None = None
+        self._prefixes = {topic: digest.partition_prefix(topic, partition) for topic in agent.inputs}
+
+    # What a handler may know
+
+    @property
+    def control(self) -> Control:
+        """The version of the control document in force."""
+        if self._control is None:
+            raise ConfigurationError(f"agent {self._agent.name} has no control input, or none has arrived")
+        return self._control
+
+    def row(self, key: str) -> Row | None:
+        """The row under that key, with the changes of this turn."""
+        stored = self._stored(key)
+        return None if stored is None else stored.row
+
+    def entropy(self) -> bytes:
+        """32 bytes derived from the turn's draw and the record's position."""
+        if self._record is None:
+            raise ConfigurationError("entropy belongs to a record; none is being handled")
+        return hashlib.sha256(self._draw + dead_letters.source_of(self._record)).digest()
+
+    # What a lane does
+
+    def handle(self, topic: str, records: Sequence[Record], next_offset: int) -> None:
+        """Handles consecutive records of one input, after which the lane stands at `next_offset`."""
+        self._advance(topic, len(records), next_offset)
+        prefix, hashes = self._prefixes[topic], self._input_hashes
+        handle_one = self._follow_control if self._is_control(topic) else self._handle
+        for record in records:
+            hashes.append(digest.input_hash(prefix, record))
+            self.clock_ms = max(self.clock_ms, record.timestamp)
+            self._record = record
+            try:
+                handle_one(record)
+            except OutputTooLargeError as error:
+                self._bury(record, Kind.OUTPUT_TOO_LARGE, error)
+            except ControlRefusedError as error:
+                self._bury(record, Kind.CONTROL_REFUSED, error)
+            except Exception as error:  # noqa: BLE001  # whatever a handler raises: kept with its bytes, the lane goes on
+                self._bury(record, Kind.HANDLER_FAILED, error)
+        self._record = None
+
+    def fire(self, keys: Iterable[str]) -> None:
+        """Appends the timers of those rows to the lane's inbox."""
+        inbox = self._agent.inbox[0]
+        for key in keys:
+            stored = self._stored(key)
+            if stored is not None and stored.due_ms is not None:
+                value = orjson.dumps({"v": 1, "version": stored.version, "due": stored.due_ms})
+                self._write(inbox, self._partition, key.encode(), value, ((TIMER, b"1"),))
+                self._fired.append(key)
+
+    @property
+    def has_control(self) -> bool:
+        """Whether inbox records may be handled: a lane decides nothing before its control document has arrived."""
+        return self._agent.control is None or self._control is not None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not self._ranges and not self._fired and self._state.accepted is None
+
+    def finish(self) -> Turn[Row, Control]:
+        """Everything that the turn's transaction writes."""
+        hashes = [one for group in self._groups.values() for one in group.hashes]
+        trail = self._trail(hashes).encode()
+        position = Position(self._offsets, self._previous.seq + 1, digest.of_bytes(trail), self.clock_ms)
+        batches: dict[tuple[str, int], Sequence[Output]] = {
+            at: group.records for at, group in self._groups.items() if group.records
+        }
+        batches[self._agent.topics.changelog, self._partition] = self._changelog(position)
+        audit = self._agent.topics.audit
+        at = audit, self._partition % self._bounds.partitions[audit]
+        batches[at] = [_output(trail_key(self._agent.name, self._partition), trail)]
+        return Turn(
+            batches=batches,
+            position=position,
+            changes=self._changes,
+            control_document=self._control_document,
+            control=self._control,
+            fired=self._fired,
+            rearmed=self._rearmed,
+            measures=self._measures,
+            records=len(self._input_hashes),
+            dead_letters=self._dead_letters,
+        )
+
+    # One record
+
+    def _handle(self, record: Record) -> None:
+        headers = record.headers
+        if headers and headers[0][0] == TIMER and self._agent.on_timer is not None:
+            self._handle_timer(record)
+        else:
+            self._apply(self._agent.handler(self, record))
+
+    def _follow_control(self, record: Record) -> None:
+        control = self._agent.control
+        if control is None or record.value is None:
+            raise ControlRefusedError("the record has no value")
+        self._control = control.follow(record.value, self._control)
+        self._control_document = record.value
+
+    def _handle_timer(self, record: Record) -> None:
+        if self._agent.on_timer is None or record.key is None or record.value is None:
+            raise ConfigurationError("a timer's record needs a key and a value")
+        key, timer = record.key.decode(), orjson.loads(record.value)
+        stored = self._stored(key)
+        if stored is None or stored.version != timer["version"]:
+            return
+        if record.timestamp < timer["due"]:
+            self._rearmed.append((key, timer["due"] - record.timestamp))
+            return
+        effects = self._agent.on_timer(self, key, stored.row)
+        if not any(isinstance(effect, Put | Delete) and effect.key == key for effect in effects):
+            effects = [*effects, Put(key, stored.row)]
+        self._apply(effects)
+
+    def _apply(self, effects: Sequence[Effect[Row]]) -> None:
+        """Takes over all effects of a record, or raises and takes none."""
+        placed: list[tuple[_Group, Output, bytes]] = []
+        rows: list[tuple[str, StoredRow[Row] | None, bytes | None]] = []
+        for effect in effects:
+            if isinstance(effect, Emit):
+                topic, key, value, headers, _ = effect
+                placed.append(self._place(topic, self._partition_of(topic, key), key, value, headers))
+            elif isinstance(effect, Put):
+                rows.append(self._encoded(effect))
+            else:
+                rows.append((effect.key, None, None))
+        for group, output, image in placed:
+            group.records.append(output)
+            group.hashes.append(image)
+        for row, stored, encoded in rows:
+            self._changes[row] = stored
+            self._row_values[row] = encoded
+        self._measures += [
+            effect.measure for effect in effects if isinstance(effect, Emit) and effect.measure is not None
+        ]
+
+    def _bury(self, record: Record, kind: Kind, error: Exception) -> None:
+        topic = self._agent.topics.dead_letters
+        partition = self._partition % self._bounds.partitions[topic]
+        full = dead_letters.letter(record, kind, error)
+        try:
+            self._write(topic, partition, *full)
+        except OutputTooLargeError:
+            self._write(topic, partition, *dead_letters.without_value(full))
+        self._dead_letters += 1
+
+    # Outputs and rows
+
+    def _write(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+        group, output, image = self._place(topic, partition, key, value, headers)
+        group.records.append(output)
+        group.hashes.append(image)
+
+    def _place(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers
+    ) -> tuple[_Group, Output, bytes]:
+        group = self._groups.get((topic, partition))
+        if group is None:
+            group = self._groups[topic, partition] = _Group(topic, partition)
+        image = digest.output_image(group.prefix, key, headers, value)
+        if len(image) + _BATCH_OVERHEAD > self._bounds.max_bytes[topic]:
+            raise OutputTooLargeError(
+                f"a record of {len(image)} bytes does not fit {topic}, whose limit is {self._bounds.max_bytes[topic]}"
+            )
+        return group, (key, value, headers, len(image)), hashlib.sha256(image).digest()
+
+    def _partition_of(self, topic: str, key: bytes | None) -> int:
+        count = self._bounds.partitions.get(topic)
+        if count is None:
+            raise ConfigurationError(f"agent {self._agent.name} emits to {topic}, which is not among its outputs")
+        return (self._partition if key is None else crc32(key)) % count
+
+    def _encoded(self, put: Put[Row]) -> tuple[str, StoredRow[Row], bytes]:
+        if self._agent.rows is None:
+            raise ConfigurationError(f"agent {self._agent.name} stores rows but names no codec for them")
+        value = self._agent.rows.encode(put.row)
+        limit = self._bounds.max_bytes[self._agent.topics.changelog]
+        if len(value) + len(put.key) + _BATCH_OVERHEAD > limit:
+            raise OutputTooLargeError(f"a row of {len(value)} bytes does not fit the changelog, whose limit is {limit}")
+        self._puts += 1
+        return put.key, StoredRow(put.row, put.due_ms, self._seq * _MAX_PUTS + self._puts), value
+
+    @property
+    def _seq(self) -> int:
+        return self._previous.seq + 1
+
+    def _stored(self, key: str) -> StoredRow[Row] | None:
+        return self._changes[key] if key in self._changes else self._state.rows.get(key)
+
+    def _changelog(self, position: Position) -> list[Output]:
+        records: list[Output] = []
+        for key, stored in self._changes.items():
+            headers = () if stored is None else row_headers(stored.due_ms, stored.version)
+            records.append(_output(row_key(key), self._row_values[key], headers))
+        if self._control_document is not self._state.control_document:
+            records.append(_output(CONTROL_KEY, self._control_document))
+        if self._state.accepted is not None:
+            records.append(_output(ACCEPTED_KEY, None))
+        records.append(_output(POSITION_KEY, position.encode()))
+        return records
+
+    # The trail
+
+    def _is_control(self, topic: str) -> bool:
+        return self._agent.control is not None and topic == self._agent.control.topic
+
+    def _advance(self, topic: str, count: int, next_offset: int) -> None:
+        first = self._offsets[topic]
+        if self._ranges and self._ranges[-1].topic == topic:
+            self._ranges[-1].next = next_offset
+            self._ranges[-1].count += count
+        else:
+            self._ranges.append(InputRange(topic, first, next_offset, count))
+        self._offsets[topic] = next_offset
+
+    def _trail(self, output_hashes: list[bytes]) -> TurnRecord:
+        control = self._agent.control
+        return TurnRecord(
+            agent=self._agent.name,
+            lane=self._partition,
+            seq=self._seq,
+            previous=self._previous.head,
+            inputs=self._ranges,
+            input_digest=digest.of_hashes(self._input_hashes),
+            outputs=[
+                (topic, partition, len(group.records))
+                for (topic, partition), group in self._groups.items()
+                if group.records
+            ],
+            output_digest=digest.of_hashes(output_hashes),
+            entropy=self._draw.hex(),
+            decision_version=self._agent.decision_version,
+            epoch=control.epoch(self._control) if control and self._control is not None else None,
+            clock=self.clock_ms,
+            accepted=self._state.accepted,
+        )
+
+
+def _output(key: bytes, value: bytes | None, headers: Headers = ()) -> Output:
+    return key, value, headers, len(key) + len(value or b"")

@@ -1,0 +1,28 @@
+"""Errors that users of the product see.
+
+StreamsError
++-- SettingsError        what is configured cannot work
++-- BrokerError          the broker cannot be reached or refuses
++-- InstallationError    topics are missing or not as the catalogue has them
++-- PolicyRefusedError   a policy cannot be published
+"""
+
+
+class StreamsError(Exception):
+    """Anything that a command reports to its user; the message says what to do next."""
+
+
+class SettingsError(StreamsError):
+    """What is configured cannot work."""
+
+
+class BrokerError(StreamsError):
+    """The broker cannot be reached or refuses."""
+
+
+class InstallationError(StreamsError):
+    """Topics are missing, or not as the catalogue has them."""
+
+
+class PolicyRefusedError(StreamsError):
+    """A policy cannot be published."""
