@@ -81,6 +81,12 @@ class Tool(Contract):
     command_argument: str | None = None
 
     @cached_property
+    def is_plain(self) -> bool:
+        """Whether nothing in the arguments says what is acted on, or what is written or run."""
+        named = (self.target_argument, self.content_argument, self.sql_argument, self.command_argument)
+        return all(name is None for name in named)
+
+    @cached_property
     def target_arguments(self) -> tuple[str, ...]:
         """The arguments that may name what is acted on."""
         return _names(self.target_argument)

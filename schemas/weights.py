@@ -1,6 +1,8 @@
 """What an action weighs: the part of the policy that the impact score is computed from."""
 
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
@@ -99,8 +101,17 @@ class SensitiveTarget(Contract):
     name: Name
     words: tuple[Name, ...] = ()
     paths: tuple[Name, ...] = ()
+    except_paths: tuple[Name, ...] = ()
     read: Score = 0
     change: Score = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TargetIndex:
+    """The sensitive targets as they are looked up: by a word, or by a pattern of a path."""
+
+    by_word: dict[str, tuple[SensitiveTarget, ...]]
+    by_path: tuple[tuple[str, SensitiveTarget], ...]
 
 
 class Step(Contract):
@@ -125,6 +136,7 @@ class Weights(Contract):
         other_tenant: floor of an action on a tenant that is not the message's own (`tenant_argument`).
         outside: a path outside of `workspaces` is changed.
         workspaces: the folders in which agents work, absolute. Relative paths are inside.
+        constraint: the action breaks a constraint of its task.
         broken_constraint: floor of an action that breaks a constraint of its task.
     """
 
@@ -145,4 +157,12 @@ class Weights(Contract):
     other_tenant: Score = 9_000
     outside: Score = 2_000
     workspaces: tuple[Name, ...] = ("/workspace/", "/app/", "/repo/", "/tmp/")
+    constraint: Score = 1_000
     broken_constraint: Score = 8_200
+
+    @cached_property
+    def target_index(self) -> TargetIndex:
+        """The sensitive targets as they are looked up."""
+        words = {word for target in self.targets for word in target.words}
+        by_word = {word: tuple(target for target in self.targets if word in target.words) for word in words}
+        return TargetIndex(by_word, tuple((path, target) for target in self.targets for path in target.paths))

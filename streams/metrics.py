@@ -45,7 +45,8 @@ class ScoreHistogram(Collector):
     def collect(self) -> Iterable[Metric]:
         """The histogram as prometheus_client reads it."""
         family = HistogramMetricFamily("acgs_impact_score", "Impact scores of triaged messages, 0..10,000")
-        total, buckets = 0, []
+        total = 0
+        buckets: list[tuple[str, float]] = []
         for bound, count in zip((*map(str, _SCORE_BOUNDS), "+Inf"), self._counts, strict=True):
             total += count
             buckets.append((bound, float(total)))

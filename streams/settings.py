@@ -68,7 +68,7 @@ class Settings(BaseSettings):
         if not self.kafka_bootstrap_servers:
             raise SettingsError(
                 "no broker is set: set ACGS_KAFKA_BOOTSTRAP_SERVERS=host:port, or kafka_bootstrap_servers in "
-                "acgs.toml, or start one on this machine with 'acgs kafka start' (then 'acgs kafka status' shows its address)"
+                "acgs.toml, or start one on this machine with 'acgs kafka start', which shows its address"
             )
         return EngineSettings(
             bootstrap_servers=self.kafka_bootstrap_servers,

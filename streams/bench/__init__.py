@@ -1,1 +1,1 @@
-"""What `acgs bench` runs: the product measured on stated work, one RESULT line each."""
+"""What `acgs bench` runs."""

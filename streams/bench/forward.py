@@ -71,7 +71,6 @@ async def run(settings: EngineSettings, *, source: str, sink: str, messages: int
     return Result("forward", meter.rate, "messages/s")
 
 
-
 class _Forward:
     """The handler: validates, and writes the bytes unchanged."""
 

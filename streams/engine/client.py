@@ -49,7 +49,7 @@ class EngineSettings:
     bootstrap_servers: str
     prefix: str
     client_id: str
-    security: Mapping[str, object] = field(default_factory=dict)
+    security: Mapping[str, object] = field(default_factory=dict[str, object])
     min_turn: timedelta = timedelta(milliseconds=10)
     max_turn_records: int = 2_000
     max_turn_bytes: int = 4 * 1024 * 1024
@@ -69,9 +69,11 @@ class EngineSettings:
 
 
 class Delivered(Protocol):
-    """Where a batch was written."""
+    """Where a record or a batch was written, and the broker's time of it in milliseconds."""
 
+    partition: int
     offset: int
+    timestamp: int
 
 
 class Batch(Protocol):

@@ -14,7 +14,8 @@ SOURCE_KEY = "lane-source-key"
 NULL_VALUE = "lane-null-value"
 DIGEST = "lane-digest"
 RESOLUTION = "lane-resolution"
-_OWN = frozenset({KIND, ERROR, SOURCE, SOURCE_KEY, NULL_VALUE, DIGEST, RESOLUTION})
+_ABOUT = (KIND, ERROR, SOURCE, SOURCE_KEY, NULL_VALUE)
+"""What every letter begins with, in this order. The record's own headers follow; their names are not to be trusted."""
 
 _MAX_ERROR_CHARACTERS = 1_000
 
@@ -48,8 +49,7 @@ def letter(record: Record, kind: Kind, error: Exception) -> Letter:
 def without_value(full: Letter) -> Letter:
     """The letter of a record that does not fit: its digest instead of its value. The record stays where it was read."""
     key, value, headers = full
-    own = tuple(header for header in headers if header[0] in _OWN)
-    return key, None, (*own, (DIGEST, digest.of_bytes(value or b"").encode()))
+    return key, None, (*headers[: len(_ABOUT)], (DIGEST, digest.of_bytes(value or b"").encode()))
 
 
 def source_of(record: Record) -> bytes:
@@ -77,10 +77,14 @@ def read(record: Record) -> DeadLetter:
     """Reads a letter that letter() or without_value() made.
 
     Raises:
-        KeyError, ValueError: the record is no dead letter.
+        ValueError: the record is no dead letter.
     """
-    own = {name: content for name, content in record.headers if name in _OWN}
+    about, rest = record.headers[: len(_ABOUT)], tuple(record.headers[len(_ABOUT) :])
+    if tuple(name for name, _ in about) != _ABOUT:
+        raise ValueError("the record is no dead letter")
+    own = dict(about)
     topic, partition, offset = _text(own[SOURCE]).rsplit("/", 2)
+    has_value = not (record.value is None and own[NULL_VALUE] == b"false")
     return DeadLetter(
         kind=Kind(_text(own[KIND])),
         error=_text(own[ERROR]),
@@ -90,14 +94,14 @@ def read(record: Record) -> DeadLetter:
         timestamp=record.timestamp,
         key=own[SOURCE_KEY],
         value=record.value,
-        headers=tuple(header for header in record.headers if header[0] not in _OWN),
-        has_value=DIGEST not in own,
+        headers=rest if has_value else (),
+        has_value=has_value,
     )
 
 
 def resolution_of(headers: Headers) -> str | None:
     """How a letter was resolved, if the record is a resolution and not a letter."""
-    return next((_text(content) for name, content in headers if name == RESOLUTION), None)
+    return _text(headers[0][1]) if headers and headers[0][0] == RESOLUTION else None
 
 
 def resolution_headers(words: str) -> Sequence[tuple[str, bytes | None]]:

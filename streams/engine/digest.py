@@ -2,6 +2,8 @@
 
 import hashlib
 import struct
+from collections.abc import Callable
+from functools import cache
 
 from streams.engine.records import Headers, Record
 
@@ -10,29 +12,36 @@ NO_HASH = "0" * 64
 
 _length = struct.Struct(">i").pack
 _position = struct.Struct(">q").pack
-_ABSENT = _length(-1)
 
 
 def partition_prefix(topic: str, partition: int) -> bytes:
     """The part of a record's hash input that is the same for a whole partition."""
-    return _prefixed(topic.encode()) + _length(partition)
+    return _length(len(topic.encode())) + topic.encode() + _length(partition)
 
 
 def input_hash(prefix: bytes, record: Record) -> bytes:
-    """SHA-256 over topic, partition, offset, key, headers and value, each length-prefixed."""
+    """SHA-256 over topic, partition, offset, key, headers and value."""
     image = output_image(prefix + _position(record.offset), record.key, record.headers, record.value)
     return hashlib.sha256(image).digest()
 
 
 def output_image(prefix: bytes, key: bytes | None, headers: Headers, value: bytes | None) -> bytes:
-    """What the hash of an output is taken over: as an input's, without the offset, which only the broker gives."""
-    parts = [prefix, _ABSENT if key is None else _length(len(key)) + key, _length(len(headers))]
+    """What the hash of an output is taken over: as an input's, without the offset, which only the broker gives.
+
+    The prefix; the number of fields and the length of each (-1 for null), as 32-bit big-endian integers; then the
+    fields: key, value, and name and content of each header. No two records have the same image.
+    """
+    fields = [key, value]
     for name, content in headers:
-        encoded = name.encode()
-        parts += (_length(len(encoded)), encoded)
-        parts += (_ABSENT,) if content is None else (_length(len(content)), content)
-    parts += (_ABSENT,) if value is None else (_length(len(value)), value)
-    return b"".join(parts)
+        fields.append(name.encode())
+        fields.append(content)
+    lengths = [-1 if field is None else len(field) for field in fields]
+    return b"".join((prefix, _lengths(len(lengths))(len(lengths), *lengths), *filter(None, fields)))
+
+
+@cache
+def _lengths(count: int) -> Callable[..., bytes]:
+    return struct.Struct(f">{count + 1}i").pack
 
 
 def of_hashes(hashes: list[bytes]) -> str:
@@ -43,7 +52,3 @@ def of_hashes(hashes: list[bytes]) -> str:
 def of_bytes(value: bytes) -> str:
     """SHA-256 in hexadecimal."""
     return hashlib.sha256(value).hexdigest()
-
-
-def _prefixed(value: bytes) -> bytes:
-    return _length(len(value)) + value

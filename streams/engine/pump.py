@@ -255,9 +255,13 @@ class _Listener(ConsumerRebalanceListener):
     def __init__(self, pump: Pump[Any, Any]) -> None:
         self._pump = pump
 
-    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+    async def on_partitions_revoked(  # pyright: ignore[reportIncompatibleMethodOverride]  # either may be a coroutine
+        self, revoked: Collection[TopicPartition]
+    ) -> None:
         del revoked
         await self._pump.revoked()
 
-    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+    async def on_partitions_assigned(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, assigned: Collection[TopicPartition]
+    ) -> None:
         await self._pump.assigned(assigned)

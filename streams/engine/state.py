@@ -87,7 +87,7 @@ class LaneState(Generic[Row, Control]):
     """A lane's state as of its last committed turn. `is_new` says that it may begin at the start of the log."""
 
     position: Position | None = None
-    rows: dict[str, StoredRow[Row]] = field(default_factory=dict)
+    rows: dict[str, StoredRow[Row]] = field(default_factory=dict[str, StoredRow[Row]])
     control_document: bytes | None = None
     control: Control | None = None
     accepted: Accepted | None = None

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import orjson
 
@@ -57,7 +58,7 @@ class LaneStatus:
     state: State
     at_ms: int
     seq: int = 0
-    offsets: dict[str, int] = field(default_factory=dict)
+    offsets: dict[str, int] = field(default_factory=dict[str, int])
     oldest_ms: int | None = None
     turn_since_ms: int | None = None
     last_commit_ms: int | None = None
@@ -78,5 +79,6 @@ class LaneStatus:
 
 def decode_status(value: bytes) -> LaneStatus:
     """Reads a lane's status."""
-    document = orjson.loads(value)
-    return LaneStatus(**{**document, "state": State(document["state"])})
+    document: dict[str, Any] = orjson.loads(value)
+    document["state"] = State(document["state"])
+    return LaneStatus(**document)

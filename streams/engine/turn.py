@@ -242,6 +242,12 @@ class TurnInProgress(Generic[Row, Control]):
 
     def _apply(self, effects: Sequence[Effect[Row]]) -> None:
         """Takes over all effects of a record, or raises and takes none."""
+        if len(effects) == 1 and type(effects[0]) is Emit:
+            topic, key, value, headers, measure = effects[0]
+            self._write(topic, self._partition_of(topic, key), key, value, headers)
+            if measure is not None:
+                self._measures.append(measure)
+            return
         placed: list[tuple[_Group, Output, bytes]] = []
         rows: list[tuple[str, StoredRow[Row] | None, bytes | None]] = []
         for effect in effects:

@@ -1,0 +1,109 @@
+"""`acgs bench pipeline`: in.messages through gateway and triage, both hops transactional, all checks, the trail on."""
+
+import asyncio
+import os
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+from schemas import topics
+from streams import control
+from streams.bench import bare, traffic
+from streams.bench.result import Result
+from streams.engine.client import EngineSettings
+from streams.installation import Installation
+from streams.policies import default_policy
+from streams.supervisor import Supervisor
+
+PARTITIONS = 2
+WORKERS = 2
+
+_POLL_S = 0.2
+_FIRST_PORT = 19_464
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """What the workers say at one moment: records decided for good, and the largest worker's memory."""
+
+    at: float
+    decided: int
+    resident_bytes: int
+
+
+async def run(settings: EngineSettings, *, messages: int, say: Callable[[str], None]) -> list[Result]:
+    """The pipeline's rate, its ratio to the bare two-hop figure of the same run, and a worker's memory."""
+    await Installation(settings, partitions=PARTITIONS, replication=1).create()
+    await control.publish(settings, default_policy())
+    source = f"{settings.prefix}{topics.IN_MESSAGES}"
+    say(f"writing {messages} messages")
+    await traffic.load(settings, source, PARTITIONS, messages)
+    say("bare two hops: aiokafka, transactions, no handler")
+    ceiling = await bare.two_hops(settings, source, messages)
+    say(f"the pipeline: {WORKERS} workers, {PARTITIONS} partitions")
+    samples = await _measure(settings, messages)
+    rate = _rate(samples)
+    resident = max(sample.resident_bytes for sample in samples) / 1024 / 1024
+    return [
+        Result("bare-two-hops", ceiling, "messages/s"),
+        Result("pipeline", rate, "messages/s", f"({rate / ceiling:.2f} of bare two hops)"),
+        Result("memory", resident, "MiB", "RSS of a worker during pipeline"),
+    ]
+
+
+async def _measure(settings: EngineSettings, messages: int) -> list[_Sample]:
+    environment = {
+        "ACGS_KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
+        "ACGS_PREFIX": settings.prefix,
+        "ACGS_METRICS_PORT": str(_FIRST_PORT),
+        "ACGS_WORKER_ID": "bench",
+    }
+    with open(os.devnull, "wb") as nowhere:  # noqa: ASYNC230, PTH123  # the null device does not block
+        supervisor = Supervisor((), workers=WORKERS, environment=environment, log=nowhere)
+        running = asyncio.create_task(supervisor.run())
+        samples: list[_Sample] = []
+        try:
+            async with asyncio.timeout(60 + messages / 1_000):
+                while not samples or samples[-1].decided < messages:
+                    await asyncio.sleep(_POLL_S)
+                    samples.append(await asyncio.to_thread(_sample, supervisor))
+        finally:
+            supervisor.stop()
+            await running
+    return samples
+
+
+def _sample(supervisor: Supervisor) -> _Sample:
+    decided = sum(_decided(_FIRST_PORT + number) for number in range(WORKERS))
+    resident = max((psutil.Process(pid).memory_info().rss for pid in supervisor.pids.values()), default=0)
+    return _Sample(time.perf_counter(), decided, resident)
+
+
+def _decided(port: int) -> int:
+    """Messages that a worker has delivered, held or rejected."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+    except OSError:
+        return 0
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    triaged = [s.value for s in samples if s.name == "lane_records_total" and s.labels["agent"] == topics.TRIAGE]
+    return int(sum(triaged) + sum(s.value for s in samples if s.name == "acgs_rejected_total"))
+
+
+def _rate(samples: list[_Sample]) -> float:
+    """Messages a second between the first and the last moment at which more had been decided than before."""
+    moving = [late for early, late in pairwise(samples) if late.decided > early.decided]
+    first, last = moving[0], moving[-1]
+    return (last.decided - first.decided) / (last.at - first.at)
+
+
+def middle(results: list[Result]) -> Result:
+    """The median of several runs of one figure."""
+    return Result(results[0].name, median(result.figure for result in results), results[0].unit, results[0].more)

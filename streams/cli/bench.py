@@ -1,0 +1,95 @@
+"""`acgs bench`: the product measured on stated work."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from streams.bench import forward as forward_bench
+from streams.bench import impact as impact_bench
+from streams.bench import latency as latency_bench
+from streams.bench import pipeline as pipeline_bench
+from streams.bench.place import Say, place
+from streams.bench.result import Result
+from streams.engine.client import EngineSettings
+from streams.settings import load
+
+_MESSAGES = 400_000
+_FORWARDED = 390_000
+_SECONDS = 30.0
+
+
+@click.group()
+def bench() -> None:
+    r"""Measure the product on this machine, and say so in RESULT lines.
+
+    Runs on the configured broker, else on an embedded Kafka for the time of the bench. Machines are noisy: quote
+    medians of several runs, and ratios within one run.
+
+    \b
+    Example:
+      acgs bench pipeline
+    """
+
+
+@bench.command()
+@click.option("--source", default="peers-in", show_default=True, help="Full name of the topic to read.")
+@click.option("--sink", default="peers-out", show_default=True, help="Full name of the topic to write.")
+@click.option("--messages", type=click.IntRange(1), default=_FORWARDED, show_default=True)
+@click.option("--timeout", "timeout_s", type=click.FloatRange(1), default=120.0, show_default=True, help="Seconds.")
+def forward(*, source: str, sink: str, messages: int, timeout_s: float) -> None:
+    """Read, validate and write unchanged, exactly once, from one topic to another of a configured broker."""
+    settings = load().engine(client_id="bench")
+    result = asyncio.run(forward_bench.run(settings, source=source, sink=sink, messages=messages, timeout_s=timeout_s))
+    click.echo(result.line())
+
+
+@bench.command()
+@click.option("--messages", type=click.IntRange(1_000), default=_MESSAGES, show_default=True)
+def pipeline(*, messages: int) -> None:
+    """Gateway and triage at full speed: rate, the bare two-hop figure beside it, and a worker's memory."""
+    _in_place(lambda settings, say: asyncio.run(pipeline_bench.run(settings, messages=messages, say=say)))
+
+
+@bench.command()
+@click.option("--seconds", type=click.FloatRange(1), default=_SECONDS, show_default=True)
+def latency(*, seconds: float) -> None:
+    """From append on in.messages to visible on deliveries, at an even 2,000 messages/s: p50 and p99."""
+    _in_place(lambda settings, say: asyncio.run(latency_bench.run(settings, seconds=seconds, say=say)))
+
+
+@bench.command()
+@click.option(
+    "--data",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="StepShield trajectories, .jsonl or .jsonl.gz.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print figures as JSON.")
+def impact(*, data: Path, as_json: bool) -> None:
+    """Impact scores against labelled agent traffic: AUC, recall and false positives at several thresholds."""
+    raise SystemExit(impact_bench.run(data, Console(), as_json=as_json))
+
+
+@bench.command(name="all")
+def everything() -> None:
+    """Pipeline, then latency."""
+
+    def both(settings: EngineSettings, say: Callable[[str], None]) -> list[Result]:
+        rates = asyncio.run(pipeline_bench.run(settings, messages=_MESSAGES, say=say))
+        apart = replace(settings, prefix=f"{settings.prefix}latency.")
+        return rates + asyncio.run(latency_bench.run(apart, seconds=_SECONDS, say=say))
+
+    _in_place(both)
+
+
+def _in_place(measure: Callable[[EngineSettings, Callable[[str], None]], list[Result]]) -> None:
+    def say(words: str) -> None:
+        click.echo(f"· {words}", err=True)
+
+    with place(load(), Say(say)) as settings:
+        for result in measure(settings, say):
+            click.echo(result.line())

@@ -1,0 +1,216 @@
+"""`acgs policy`: the document that decides."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from schemas.policy import AcceptedHash, Policy, PublishedPolicy, Tier, Tool, from_toml
+from schemas.score import display
+from streams import policy_changes
+from streams.cli.output import clean, count, iso, length, say, show_table, text, write_line
+from streams.cli.session import engine, engine_if_any, wait_for
+from streams.control import in_force, publish
+from streams.engine.client import EngineSettings
+from streams.errors import PolicyRefusedError, StreamsError
+from streams.policies import default_policy, default_policy_text
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+SHOWN_HASH_CHARACTERS = 8
+
+document_argument = click.argument("file", required=False, type=click.Path(allow_dash=True, path_type=Path))
+
+
+@click.group()
+def policy() -> None:
+    r"""Check, publish and show the policy that decides.
+
+    The policy says which generations of hashes are accepted, what each tool weighs, from which score an action is held,
+    and who must agree. It is one document in the log, numbered by epoch: every lane decides by the same one.
+
+    \b
+    Example:
+      acgs policy publish                    the default policy, to begin with
+      acgs policy show --toml > policy.toml  edit it, then:
+      acgs policy check policy.toml
+      acgs policy publish --next-epoch policy.toml
+    """
+
+
+@policy.command()
+@document_argument
+@click.option("--offline", is_flag=True, help="Do not ask a broker what is in force.")
+def check(file: Path | None, *, offline: bool) -> None:
+    r"""Check FILE (TOML), and show what it would change. Without FILE, the default policy.
+
+    Every error is named with its place; exit code 1. With a broker, the document is compared with the policy in force.
+
+    \b
+    Example:
+      acgs policy check policy.toml
+    """
+    document = _read(file)
+    say(
+        f"{_name(file)} is a policy: epoch {document.epoch}, {count(len(document.tools), 'tool')}, "
+        f"{count(len(document.tiers), 'tier')}, "
+        f"{count(len(document.accepted_hashes), 'accepted hash', 'accepted hashes')}.",
+        "green",
+    )
+    reached = None if offline else engine_if_any("policy")
+    if reached is not None:
+        _compare(document, wait_for(in_force(reached)))
+
+
+def _compare(document: Policy, current: PublishedPolicy | None) -> None:
+    if current is None:
+        say("No policy is in force: this would be the first.")
+        return
+    changes = policy_changes.between(current.policy, document)
+    if not changes:
+        say(f"It says the same as epoch {current.policy.epoch}, which is in force.")
+        return
+    say(f"Against epoch {current.policy.epoch}, which is in force:")
+    show_table(("what", "in force", "in the file"), [(c.place, c.before, c.after) for c in changes])
+
+
+@policy.command("publish")
+@document_argument
+@click.option("--next-epoch", is_flag=True, help="Number the document: one more than what is in force.")
+def publish_command(file: Path | None, *, next_epoch: bool) -> None:
+    r"""Publish FILE (TOML) as the next epoch. Without FILE, the default policy.
+
+    The document goes to every partition of the control topic in one transaction; lanes decide by it from there on. Its
+    epoch must be one more than the one in force. Once the policy in force names owners, only a proposal signed by them
+    changes it.
+
+    \b
+    Example:
+      acgs policy publish
+      acgs policy publish --next-epoch policy.toml
+    """
+    document = _read(file)
+    made = wait_for(_publish(engine("policy"), document, next_epoch=next_epoch))
+    say(f"Epoch {made.policy.epoch} is published, digest {_short(made.digest)}.", "green")
+
+
+async def _publish(settings: EngineSettings, document: Policy, *, next_epoch: bool) -> PublishedPolicy:
+    if next_epoch:
+        current = await in_force(settings)
+        document = document.model_copy(update={"epoch": current.policy.epoch + 1 if current else 1})
+    return await publish(settings, document)
+
+
+@policy.command()
+@click.option("--json", "form", flag_value="json", default=None, help="The document as it stands in the log.")
+@click.option("--toml", "form", flag_value="toml", help="The document as people edit it.")
+@click.option("--default", "default", is_flag=True, help="The policy that ships, instead of the one in force.")
+def show(form: str | None, *, default: bool) -> None:
+    r"""Show the policy in force: hashes, tiers, tools. Exit code 1 if there is none.
+
+    The table shows 8 characters of each hash; --json and --toml have the whole document.
+
+    \b
+    Example:
+      acgs policy show
+      acgs policy show --default --toml > policy.toml
+    """
+    if default and form == "toml":
+        write_line(default_policy_text().rstrip())
+        return
+    shown = default_policy() if default else wait_for(_in_force(engine("policy"))).policy
+    match form:
+        case "json":
+            write_line(shown.canonical().decode())
+        case "toml":
+            write_line(policy_changes.to_toml(shown).rstrip())
+        case _:
+            _show(shown)
+
+
+async def _in_force(settings: EngineSettings) -> PublishedPolicy:
+    current = await in_force(settings)
+    if current is None:
+        raise PolicyRefusedError(
+            "no policy is in force, so that lanes wait. 'acgs policy publish' publishes the default one"
+        )
+    return current
+
+
+def _show(shown: Policy) -> None:
+    say(f"{'epoch':<13} {shown.epoch}", "bold")
+    owners = ", ".join(map(clean, shown.owners)) or "none named: whoever may write to control publishes"
+    for name, value in (
+        ("held from", display(shown.hold_at)),
+        ("CRITICAL", f"at least {display(shown.critical_floor)}"),
+        ("unknown tool", f"at least {display(shown.unknown_tool)}"),
+        ("owners", owners),
+        ("own topics", ", ".join(shown.tenant_topics) or "no tenant has deliveries apart"),
+    ):
+        say(f"{name:<13} {value}")
+    say("")
+    show_table(("accepted hash", "until"), map(_hash_row, shown.accepted_hashes))
+    say("")
+    show_table(("tier", "from", "approvals", "roles", "deadline"), map(_tier_row, shown.tiers_from_the_top))
+    say("")
+    show_table(
+        ("tool", "verb", "points", "undo", "what its arguments mean"),
+        [_tool_row(n, t, shown) for n, t in shown.tools.items()],
+    )
+
+
+def _hash_row(accepted: AcceptedHash) -> tuple[str, str]:
+    until = "further notice" if accepted.until is None else iso(int(accepted.until.timestamp() * 1000))
+    return _short(accepted.hash), until
+
+
+def _tier_row(tier: Tier) -> tuple[str, ...]:
+    return (
+        clean(tier.name),
+        display(tier.at_least),
+        str(tier.approvals),
+        ", ".join(map(clean, tier.roles)),
+        length(tier.deadline),
+    )
+
+
+def _tool_row(name: str, tool: Tool, shown: Policy) -> tuple["str | Text", ...]:
+    points = shown.verb_points[tool.verb] if tool.points is None else tool.points
+    heavy = points >= shown.hold_at
+    undo = text("yes", "") if tool.reversible else text("no", "yellow")
+    return clean(name), tool.verb.value, text(display(points), "red" if heavy else ""), undo, _arguments(tool)
+
+
+def _arguments(tool: Tool) -> str:
+    said = {
+        "target": " or ".join(tool.target_arguments),
+        "count": tool.count_argument,
+        "amount": tool.amount_argument,
+        "tenant": tool.tenant_argument,
+        "content": " or ".join(tool.content_arguments),
+        "replaced": tool.replaced_argument,
+        "SQL": tool.sql_argument,
+        "command": tool.command_argument,
+    }
+    return ", ".join(f"{name}: {clean(value)}" for name, value in said.items() if value)
+
+
+def _read(file: Path | None) -> Policy:
+    return from_toml(_text(file)) if file is not None else default_policy()
+
+
+def _text(file: Path) -> str:
+    try:
+        return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StreamsError(f"{file} cannot be read: {error}") from error
+
+
+def _name(file: Path | None) -> str:
+    return "The default policy" if file is None else "Standard input" if str(file) == "-" else str(file)
+
+
+def _short(digest: str) -> str:
+    return f"{digest[:SHOWN_HASH_CHARACTERS]}..."

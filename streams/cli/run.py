@@ -1,0 +1,162 @@
+"""`acgs run` and `acgs dev`: the agents, on a given broker or on one that comes with them."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import click
+from rich.console import Console
+
+from schemas import topics
+from streams import control
+from streams.cli.showing import Show
+from streams.demonstration import Demonstration, result_line
+from streams.embedded import EmbeddedKafka, EmbeddedSettings
+from streams.engine.client import EngineSettings
+from streams.errors import SettingsError
+from streams.installation import Installation
+from streams.outcomes import Outcomes
+from streams.policies import default_policy
+from streams.settings import Settings, load
+from streams.supervisor import Supervisor
+
+_DATA = Path(".run")
+_WORKERS = 2
+
+
+@click.command()
+@click.argument("agents", nargs=-1, type=click.Choice(topics.LANE_AGENTS), metavar="[AGENT]...")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes to run.")
+def run(agents: tuple[str, ...], workers: int) -> None:
+    r"""Run agents on the configured broker until Ctrl-C or SIGTERM.
+
+    Without an AGENT, all of them. The lanes of an agent are shared between all workers that run it, here and elsewhere;
+    a worker that dies is started again. Needs the topics ('acgs topics create') and a policy ('acgs policy publish').
+    Logs are JSON lines on standard error; /metrics, /livez and /readyz are on ACGS_METRICS_PORT, counting up by worker.
+
+    \b
+    Example:
+      ACGS_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 acgs run --workers 2
+    """
+    load().engine(client_id="run")
+    supervisor = Supervisor(agents, workers=workers)
+    asyncio.run(_until_stopped(supervisor))
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), default=_DATA, show_default=True, help="Folder of the broker.")
+@click.option("--workers", type=click.IntRange(1, 16), default=_WORKERS, show_default=True, help="Processes to run.")
+@click.option("--sample/--no-sample", default=False, help="Send sample traffic and show what becomes of it.")
+@click.option("--kill/--no-kill", default=False, help="After the sample, kill a worker with SIGKILL and count.")
+@click.option("--once", is_flag=True, help="End after the sample instead of staying up.")
+def dev(*, data: Path, workers: int, sample: bool, kill: bool, once: bool) -> None:
+    r"""Everything in one go on this machine: an embedded Kafka, topics, the default policy, and every agent.
+
+    Stays up until Ctrl-C, which stops everything. The broker's data and all logs stay in the data folder, so that the
+    next start goes on where this one ended. With ACGS_KAFKA_BOOTSTRAP_SERVERS set, that broker is used instead.
+
+    \b
+    Example:
+      acgs dev --sample --kill
+    """
+    show = Show(Console())
+    settings = load()
+    data.mkdir(parents=True, exist_ok=True)
+    with _broker(settings, data, show) as here, (data / "workers.log").open("ab") as log:
+        asyncio.run(_dev(_Wanted(here, workers, sample, kill, once), show, log))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    settings: Settings
+    workers: int
+    sample: bool
+    kill: bool
+    once: bool
+
+
+@contextmanager
+def _broker(settings: Settings, data: Path, show: Show) -> Generator[Settings, None, None]:
+    if settings.kafka_bootstrap_servers:
+        yield settings
+        return
+    kafka = EmbeddedKafka(EmbeddedSettings(data=data / "kafka"))
+    with show.progress() as on_progress:
+        kafka.start(on_progress)
+    try:
+        yield settings.model_copy(update={"kafka_bootstrap_servers": kafka.bootstrap_servers})
+    finally:
+        show.step("stopping Kafka")
+        kafka.stop()
+
+
+async def _dev(wanted: _Wanted, show: Show, log: IO[bytes]) -> None:
+    engine = wanted.settings.engine(client_id="dev")
+    await _install(wanted.settings, engine, show)
+    supervisor = Supervisor(
+        (), workers=wanted.workers, environment=_environment(wanted.settings), log=log, on_event=show.worker
+    )
+    running = asyncio.create_task(_until_stopped(supervisor))
+    try:
+        demonstrating = asyncio.create_task(_demonstrate(wanted, engine, supervisor, show))
+        await asyncio.wait([running, demonstrating], return_when=asyncio.FIRST_COMPLETED)
+        if demonstrating.done():
+            demonstrating.result()
+        demonstrating.cancel()
+        if not wanted.once and not running.done():
+            show.staying_up(engine.bootstrap_servers, wanted.settings.prefix)
+            await running
+    finally:
+        supervisor.stop()
+        await running
+
+
+async def _install(settings: Settings, engine: EngineSettings, show: Show) -> None:
+    installation = Installation(engine, partitions=settings.partitions, replication=settings.replication)
+    created = await installation.create()
+    show.step(f"topics: {len(created.made)} made, {len(created.existed)} there")
+    if created.lost:
+        raise SettingsError(f"the changelog of {', '.join(created.lost)} is gone: 'acgs status' says what to do")
+    in_force = await control.in_force(engine)
+    if in_force is None:
+        in_force = await control.publish(engine, default_policy())
+    show.step(f"policy: epoch {in_force.policy.epoch} ({in_force.digest[:8]})")
+
+
+async def _demonstrate(wanted: _Wanted, engine: EngineSettings, supervisor: Supervisor, show: Show) -> None:
+    if not wanted.sample:
+        return
+    outcomes = Outcomes(engine)
+    await outcomes.start()
+    try:
+        demonstration = Demonstration(engine, outcomes)
+        show.title("sample traffic")
+        with show.live() as on_outcome:
+            tally = await demonstration.sample(on_outcome)
+        if wanted.kill:
+            show.title("now a worker is killed with SIGKILL while 3,000 more messages come in")
+            with show.counting() as on_outcome:
+                survived = await demonstration.kill_a_worker(supervisor, on_outcome)
+            show.survived(survived)
+        show.result(result_line(tally))
+    finally:
+        await outcomes.stop()
+
+
+async def _until_stopped(supervisor: Supervisor) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, supervisor.stop)
+    await supervisor.run()
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """What the workers need beyond this process's own variables; their ports are any that are free."""
+    port = os.environ.get("ACGS_METRICS_PORT", "0")
+    servers = settings.kafka_bootstrap_servers or ""
+    return {"ACGS_KAFKA_BOOTSTRAP_SERVERS": servers, "ACGS_METRICS_PORT": port, "ACGS_WORKER_ID": "dev"}

@@ -1,0 +1,172 @@
+"""`acgs send`: publish messages from a file."""
+
+import sys
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import orjson
+
+from schemas import topics
+from schemas.errors import SchemaError
+from streams.agents.naming import Naming
+from streams.cli.output import say, screen, tell
+from streams.cli.session import engine, wait_for
+from streams.control import in_force
+from streams.engine.client import EngineSettings
+from streams.errors import PolicyRefusedError, StreamsError
+from streams.lines import STANDARD_INPUT, Line, arriving, opened
+from streams.sending import Sent, Unsent
+from streams.sending import send as send_lines
+
+_SHOWN_FAILURES = 20
+
+OnProgress = Callable[[Sent], None]
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["messages", "stepshield"]),
+    default="messages",
+    show_default=True,
+    help="messages: each line is one, sent as it is. stepshield: trajectories, a message for each step.",
+)
+@click.option("--topic", default=topics.IN_MESSAGES, show_default=True, help="Where to, without the prefix.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="At most N messages a second.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after N messages.")
+def send(file: Path, form: str, topic: str, rate: float | None, limit: int | None) -> None:
+    r"""Publish FILE (`-`: standard input), one JSON object a line. A .gz file is decompressed.
+
+    Bytes travel unchanged, under the line's conversation_id as key if it has one. Nothing is checked here: the gateway
+    does that. Blank lines are ignored; a line that the topic cannot take is reported, and makes the exit code 1.
+
+    \b
+    Example:
+      acgs send messages.jsonl
+      acgs send --rate 50 - < messages.jsonl
+      acgs send --format stepshield train.jsonl.gz
+    """
+    settings = engine("send")
+    if form == "stepshield":
+        _send_stepshield(settings, file, topic, rate, limit)
+        return
+    is_stdin = file == STANDARD_INPUT
+    with opened(file, sys.stdin.buffer) as lines:
+        size = None if is_stdin or limit else file.stat().st_size
+        _send(settings, topic, arriving(lines, sys.stdin.buffer if is_stdin else None), limit, rate, size)
+
+
+def _send_stepshield(settings: EngineSettings, file: Path, topic: str, rate: float | None, limit: int | None) -> None:
+    if file == STANDARD_INPUT:
+        raise click.BadParameter("trajectories are read from a file, not from standard input", param_hint="FILE")
+    _send(settings, topic, arriving(_steps(file, _accepted_hash(settings)), None), limit, rate, None)
+
+
+def _accepted_hash(settings: EngineSettings) -> str:
+    """A hash that the policy in force accepts until further notice, if it accepts one."""
+    current = wait_for(in_force(settings))
+    if current is None:
+        raise PolicyRefusedError(
+            "no policy is in force, so that no hash is accepted. 'acgs policy publish' publishes one"
+        )
+    accepted = current.policy.accepted_hashes
+    return next((one.hash for one in accepted if one.until is None), accepted[0].hash)
+
+
+def _steps(file: Path, constitutional_hash: str) -> Iterator[Line]:
+    from streams.samples import stepshield  # noqa: PLC0415  # only for this format
+
+    messages = (
+        message
+        for trajectory in stepshield.read(file)
+        for message in stepshield.messages(trajectory, constitutional_hash)
+    )
+    for number, message in enumerate(messages, start=1):
+        yield Line(number, orjson.dumps(message), 0)
+
+
+async def _first(lines: AsyncIterator[Line], limit: int | None) -> AsyncIterator[Line]:
+    count = 0
+    async for line in lines:
+        yield line
+        count += 1
+        if count == limit:
+            return
+
+
+def _send(
+    settings: EngineSettings,
+    topic: str,
+    lines: AsyncIterator[Line],
+    limit: int | None,
+    rate: float | None,
+    size: int | None,
+) -> None:
+    progress, failures = Sent(), _Failures()
+    with _shown_progress(size) as on_progress:
+        sending = send_lines(
+            settings,
+            Naming(settings.prefix).topic(topic),
+            _first(lines, limit),
+            rate=rate,
+            on_unsent=failures.tell,
+            on_progress=on_progress,
+            progress=progress,
+        )
+        try:
+            wait_for(sending)
+        except (KeyboardInterrupt, StreamsError, SchemaError):
+            if progress.sent or progress.failed:
+                _conclude(progress, failures)
+            raise
+    _conclude(progress, failures)
+    if progress.failed or progress.stopped_at is not None:
+        raise click.exceptions.Exit(1)
+
+
+def _conclude(progress: Sent, failures: "_Failures") -> None:
+    failures.tell_rest()
+    if progress.stopped_at is not None:
+        tell(f"Stopped at line {progress.stopped_at}: it and all after it were not sent.", "yellow")
+    say(f"sent {progress.sent}, failed {progress.failed}")
+
+
+class _Failures:
+    """Tells the first failures one by one, and how many more there were."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def tell(self, unsent: Unsent) -> None:
+        """Tells one, if it is among the first."""
+        self._count += 1
+        if self._count <= _SHOWN_FAILURES:
+            tell(f"line {unsent.number} was not sent: {unsent.why}", "red")
+
+    def tell_rest(self) -> None:
+        """Tells how many were not told."""
+        if self._count > _SHOWN_FAILURES:
+            tell(f"... and {self._count - _SHOWN_FAILURES} more lines", "red")
+
+
+@contextmanager
+def _shown_progress(size: int | None) -> Generator[OnProgress, None, None]:
+    """A bar on a terminal, of bytes read or without an end; nothing in a pipe."""
+    console = screen(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415  # only with a bar
+
+    columns = (TextColumn("sending"), BarColumn(), TextColumn("{task.fields[told]}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        task = bars.add_task("sending", total=size, told="")
+
+        def on_progress(sent: Sent) -> None:
+            bars.update(task, completed=sent.read, told=f"{sent.sent:,} sent, {sent.failed:,} failed")
+
+        yield on_progress

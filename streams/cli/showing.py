@@ -1,0 +1,148 @@
+"""What `acgs dev` shows: steps, decisions as they come, and the count; colour on a terminal, plain lines in a pipe."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+import orjson
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.text import Text
+
+from schemas import envelope
+from schemas.score import display
+from streams.demonstration import OnOutcome, Survived
+from streams.embedded import Progress
+from streams.outcomes import Fate, Outcome, Tally
+from streams.supervisor import Event, WorkerEvent
+
+_STYLES = {Fate.DELIVERED: "green", Fate.HELD: "yellow", Fate.REJECTED: "red", Fate.DEAD_LETTERED: "magenta"}
+
+
+class Show:
+    """Writes to one console."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def step(self, words: str) -> None:
+        """Something was done."""
+        self._console.print(f"[dim]·[/dim] {escape(words)}")
+
+    def title(self, words: str) -> None:
+        """Something new begins."""
+        self._console.print()
+        self._console.print(f"[bold]{escape(words)}[/bold]")
+
+    @contextmanager
+    def progress(self) -> Generator[Callable[[Progress], None], None, None]:
+        """Shows a starting broker: a spinner on a terminal, a line a phase in a pipe."""
+        if self._console.is_terminal:
+            with self._console.status("starting Kafka") as status:
+                yield lambda progress: status.update(escape(_progress(progress)))
+        else:
+            yield _OncePerPhase(self.step)
+        self.step("Kafka is up")
+
+    def worker(self, event: WorkerEvent) -> None:
+        """A worker started, died or stopped."""
+        words = f"worker {event.number} {event.event.value} (pid {event.pid}"
+        style = "red" if event.event is Event.DIED else "dim"
+        self._console.print(Text(f"· {words}{'' if event.status is None else f', status {event.status}'})", style))
+
+    @contextmanager
+    def live(self) -> Generator[OnOutcome, None, None]:
+        """Shows each rejection and each held action as it is decided, and the counts."""
+        with self._counts() as refresh:
+
+            def decided(outcome: Outcome, tally: Tally) -> None:
+                if outcome.fate is not Fate.DELIVERED:
+                    self._console.print(_line(outcome))
+                refresh(tally)
+
+            yield decided
+
+    @contextmanager
+    def counting(self) -> Generator[OnOutcome, None, None]:
+        """Shows the counts only."""
+        with self._counts() as refresh:
+            yield lambda _, tally: refresh(tally)
+
+    def survived(self, survived: Survived) -> None:
+        """What killing a worker cost."""
+        good = survived.lost == survived.doubled == 0
+        style = "bold green" if good else "bold red"
+        self._console.print(
+            Text(
+                f"{survived.lost} lost, {survived.doubled} doubled of {survived.published}; the longest time without a "
+                f"decision was {survived.gap_s:.1f} s (worker {survived.killed_pid} was killed)",
+                style,
+            )
+        )
+
+    def staying_up(self, servers: str, prefix: str) -> None:
+        """Everything runs and goes on running."""
+        self._console.print()
+        self._console.print(
+            f"[bold green]up[/bold green] on {escape(servers)}, prefix {escape(prefix)}; Ctrl-C stops all"
+        )
+        self._console.print(f"[dim]in another terminal: export ACGS_KAFKA_BOOTSTRAP_SERVERS={escape(servers)}[/dim]")
+        self._console.print("[dim]then: acgs status · acgs tail rejected · acgs send FILE · acgs score FILE[/dim]")
+
+    def result(self, line: str) -> None:
+        """The last line, for scripts."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def _counts(self) -> Generator[Callable[[Tally], None], None, None]:
+        if not self._console.is_terminal:
+            yield lambda _: None
+            return
+        with Live(_counts(Tally()), console=self._console, refresh_per_second=10) as live:
+            yield lambda tally: live.update(_counts(tally))
+
+
+class _OncePerPhase:
+    """Says a phase's first message only."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say, self._phase = say, ""
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.phase != self._phase:
+            self._phase = progress.phase
+            self._say(progress.message)
+
+
+def _progress(progress: Progress) -> str:
+    return progress.message if progress.total is None else f"{progress.message} ({progress.done}/{progress.total})"
+
+
+def _counts(tally: Tally) -> Text:
+    text = Text()
+    for fate, style in _STYLES.items():
+        text.append(f"{tally.fates[fate]:>6} ", "bold")
+        text.append(f"{fate.value}  ", style)
+    return text
+
+
+def _line(outcome: Outcome) -> Text:
+    text = Text(no_wrap=True, overflow="ellipsis")
+    text.append(f"{outcome.fate.value:>9} ", _STYLES[outcome.fate])
+    if outcome.fate is Fate.HELD:
+        _held(text, outcome)
+    else:
+        text.append(f"{outcome.headers.get(envelope.REASON, '')}", "bold")
+        text.append(f"  {outcome.headers.get(envelope.DETAIL, '')}", "dim")
+    return text
+
+
+def _held(text: Text, outcome: Outcome) -> None:
+    card, item = outcome.card, orjson.loads(outcome.headers[envelope.ITEM])
+    if card is not None:
+        why = ", ".join(
+            f"{factor.why} +{factor.points}" if factor.points > 0 else factor.why for factor in card.factors
+        )
+        text.append(f"{display(card.score)} {card.tool or 'no action'}", "bold")
+        text.append(f"  waits for {item['approvals']} of {'/'.join(item['roles'])}")
+        text.append(f"  {why}", "dim")

@@ -1,0 +1,78 @@
+"""The policy in the log: which one is in force, and publishing the next."""
+
+from collections.abc import Sequence
+
+from schemas import topics
+from schemas.policy import Policy, PublishedPolicy, published
+from streams.agents.control import follow
+from streams.agents.naming import Naming
+from streams.broker import Outgoing, records_of, require_topics, write_once
+from streams.engine.client import EngineSettings
+from streams.engine.errors import ControlRefusedError
+from streams.errors import PolicyRefusedError
+
+KEY = b"policy"
+"""The key of every record on the control topic."""
+
+
+async def in_force(settings: EngineSettings) -> PublishedPolicy | None:
+    """The policy that lanes decide by once they have read all of the log, or None while there is none.
+
+    A record that cannot follow the one before it changes nothing, as in a lane.
+
+    Raises:
+        InstallationError: there is no control topic.
+        BrokerError: the broker cannot be reached or refuses.
+    """
+    topic = Naming(settings.prefix).topic(topics.CONTROL)
+    await require_topics(settings, [topic])
+    current: PublishedPolicy | None = None
+    async for record in records_of(settings, topic, [0]):
+        try:
+            current = follow(record.value or b"", current)
+        except ControlRefusedError:
+            continue
+    return current
+
+
+async def publish(settings: EngineSettings, document: Policy) -> PublishedPolicy:
+    """Publishes the next epoch to every partition of the control topic, in one transaction.
+
+    Of two publishers at once at most one succeeds with an epoch.
+
+    Raises:
+        PolicyRefusedError: it is not the epoch after the one in force, or that one names owners.
+        InstallationError: there is no control topic.
+        BrokerError: the broker cannot be reached or refuses, or another publisher came between.
+    """
+    topic = Naming(settings.prefix).topic(topics.CONTROL)
+    partitions = (await require_topics(settings, [topic]))[topic]
+    value = document.canonical()
+
+    async def decide() -> Sequence[Outgoing]:
+        require_next(document, await in_force(settings))
+        return [Outgoing(topic, partition, KEY, value) for partition in range(partitions)]
+
+    await write_once(settings, f"{settings.prefix}policy-publisher", decide)
+    return published(value)
+
+
+def require_next(document: Policy, current: PublishedPolicy | None) -> None:
+    """Whether a document may be published over the one in force. While there is none, any epoch may begin.
+
+    Raises:
+        PolicyRefusedError: it may not; the message says why and what to do.
+    """
+    if current is None:
+        return
+    if current.policy.owners:
+        raise PolicyRefusedError(
+            f"epoch {current.policy.epoch} is in force and names owners ({', '.join(current.policy.owners)}): only a "
+            "proposal signed by its owners may change it"
+        )
+    wanted = current.policy.epoch + 1
+    if document.epoch != wanted:
+        raise PolicyRefusedError(
+            f"the document is epoch {document.epoch}, but epoch {current.policy.epoch} is in force, so that only "
+            f"{wanted} can follow. Set 'epoch = {wanted}' in the document, or let --next-epoch number it"
+        )

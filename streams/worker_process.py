@@ -1,0 +1,88 @@
+"""One worker as a process: `python -m streams.worker_process`. A Supervisor starts it; it ends when its parent does."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry
+
+from schemas import topics
+from streams import agents, control, logs
+from streams.agents.naming import Naming
+from streams.engine.client import EngineSettings
+from streams.engine.metrics import EngineMetrics
+from streams.engine.worker import Worker
+from streams.errors import StreamsError
+from streams.metrics import Measures
+from streams.probes import Probes
+from streams.settings import Settings, load
+
+_log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the worker until SIGTERM, SIGINT or the end of its parent; 0 if every turn was finished."""
+    options = _options(arguments)
+    logs.configure()
+    try:
+        settings = load()
+        engine = settings.engine(client_id=f"{settings.worker_id or socket.gethostname()}-{options.number}")
+        asyncio.run(_run(options, settings, engine))
+    except StreamsError as error:
+        _log.error("%s", error)
+        return 1
+    return 0
+
+
+async def _run(options: argparse.Namespace, settings: Settings, engine: EngineSettings) -> None:
+    registry = CollectorRegistry()
+    naming = Naming(settings.prefix)
+    in_force = await control.in_force(engine)
+    tenants = in_force.policy.tenant_topics if in_force else ()
+    built = agents.build(options.agents, naming, Measures(registry), tenants)
+    worker = Worker(built, engine, EngineMetrics(registry), lanes_topic=naming.topic(topics.LANES))
+    port = settings.metrics_port and settings.metrics_port + options.number
+    with Probes(settings.metrics_host, port, registry, liveness=worker.liveness, readiness=worker.readiness) as probes:
+        _log.info("worker %s serves /metrics, /livez and /readyz on port %d", engine.client_id, probes.port)
+        _stop_on_signals(worker)
+        if options.with_parent:
+            _stop_with_parent(worker)
+        await worker.run()
+
+
+def _stop_on_signals(worker: Worker) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.stop)
+
+
+def _stop_with_parent(worker: Worker) -> None:
+    """Standard input is a pipe that the parent holds open and never writes to; its end is the parent's end."""
+    loop = asyncio.get_running_loop()
+
+    def ended() -> None:
+        with contextlib.suppress(OSError):
+            if os.read(sys.stdin.fileno(), 1):
+                return
+        loop.remove_reader(sys.stdin)
+        worker.stop()
+
+    loop.add_reader(sys.stdin, ended)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m streams.worker_process", description=__doc__)
+    parser.add_argument("--number", type=int, default=0, help="this worker's number among those of one supervisor")
+    parser.add_argument("--with-parent", action="store_true", help="end when standard input does")
+    parser.add_argument("agents", nargs="*", help="agents to run; all without any")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
