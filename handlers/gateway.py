@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails, SchemaValidator
 
 from schemas import envelope, strict_json
-from schemas.policy import AcceptedHash, PublishedPolicy
+from schemas.policy import PublishedPolicy
 from schemas.reasons import Reason
 from schemas.topics import MAX_MESSAGE_BYTES
 
@@ -108,7 +108,7 @@ def _check_headers(headers: Sequence[tuple[str, bytes | None]]) -> Refused | Non
 
 
 def _check_hash(given: str, published: PublishedPolicy, now_ms: int) -> Refused | None:
-    accepted = _accepted(given, published)
+    accepted = published.accepted.get(given)
     if accepted is None:
         if not _HASH.fullmatch(given):
             return Refused(Reason.HASH_MALFORMED, "constitutional_hash is not 16 lower-case hexadecimal digits")
@@ -118,10 +118,6 @@ def _check_hash(given: str, published: PublishedPolicy, now_ms: int) -> Refused 
         shown = f"{given[:_SHOWN_HASH_CHARACTERS]}..."
         return Refused(Reason.HASH_WITHDRAWN, f"constitutional_hash {shown} was accepted until {_text(accepted.until)}")
     return None
-
-
-def _accepted(given: str, published: PublishedPolicy) -> AcceptedHash | None:
-    return next((accepted for accepted in published.policy.accepted_hashes if accepted.hash == given), None)
 
 
 def _check_expiry(message: Governed, now_ms: int) -> Refused | None:

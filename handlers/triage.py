@@ -1,7 +1,7 @@
 """Triage: what an admitted message weighs, and whether it goes on or waits for approvals."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 from pydantic import JsonValue
@@ -14,8 +14,7 @@ DECISION_VERSION = impact.DECISION_VERSION
 """Rises when the same message and policy would be decided otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
-class Triage:
+class Triage(NamedTuple):
     """What was decided on one message.
 
     `tier` says who must approve, None where the message goes on at once. `executable` says whether it holds an action

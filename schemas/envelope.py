@@ -1,7 +1,7 @@
 """The headers that this system adds to a record. A producer's value travels byte for byte."""
 
 import hashlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 RESERVED = ("acgs-", "lane-")
 """Every header of ours, and of the engine, begins so; a producer's record with such a header is rejected."""
@@ -34,17 +34,17 @@ MAX_HEADERS = 64
 MAX_HEADERS_BYTES = 16 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class SourcePosition:
+class SourcePosition(NamedTuple):
     """Where a producer's record stands in the log."""
 
     topic: str
     partition: int
     offset: int
 
-    def encode(self) -> bytes:
-        """The header's value, `topic/partition/offset`."""
-        return f"{self.topic}/{self.partition}/{self.offset}".encode()
+
+def encode_source(topic: str, partition: int, offset: int) -> bytes:
+    """The header `acgs-source`: `topic/partition/offset`."""
+    return f"{topic}/{partition}/{offset}".encode()
 
 
 def decode_source(value: bytes) -> SourcePosition:

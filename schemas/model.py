@@ -1,15 +1,15 @@
 """The base of every contract and the field types that several contracts share."""
 
-import re
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, Strict
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, JsonValue
+from pydantic_core import CoreSchema, core_schema
 
 MAX_SCORE = 10_000
 """The top of the impact scale. Scores are integers 0..10,000; people see 0.0000-1.0000."""
 
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_RFC_3339 = r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)$"
 
 
 class Contract(BaseModel):
@@ -18,14 +18,23 @@ class Contract(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-def _require_rfc_3339(value: object) -> object:
-    if isinstance(value, datetime) or (isinstance(value, str) and _RFC_3339.fullmatch(value)):
-        return value
-    raise ValueError("must be an RFC 3339 time with a zone, such as 2026-01-31T09:30:00Z")
+class _Rfc3339:
+    """The text form, checked in the validator's own core: a check in Python costs a message 1.5 us of 7.5."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        del source, handler
+        form = core_schema.str_schema(pattern=_RFC_3339, strict=True)
+        text = core_schema.chain_schema([form, core_schema.datetime_schema(tz_constraint="aware", strict=False)])
+        time = core_schema.datetime_schema(tz_constraint="aware", strict=True)
+        return core_schema.json_or_python_schema(text, core_schema.union_schema([time, text]))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, object]:
+        del schema, handler
+        return {"type": "string", "format": "date-time", "pattern": _RFC_3339}
 
 
-Rfc3339 = Annotated[AwareDatetime, Strict(strict=False), BeforeValidator(_require_rfc_3339)]
-"""A time with its zone, in the text form of RFC 3339 only."""
+Rfc3339 = Annotated[datetime, _Rfc3339()]
+"""A time with its zone, in the text form of RFC 3339 only, such as 2026-01-31T09:30:00Z."""
 
 Uuid = Annotated[
     str,

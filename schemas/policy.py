@@ -2,6 +2,7 @@
 
 import hashlib
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -177,12 +178,13 @@ class PublishedPolicy:
     """A policy as the log holds it.
 
     `digest` is the SHA-256 of the published bytes in hexadecimal: the exact content. `reference` is `EPOCH:DIGEST`, as
-    it stands on score cards and in the header `acgs-policy`.
+    it stands on score cards and in the header `acgs-policy`. `accepted` finds an accepted hash by its text.
     """
 
     policy: Policy
     digest: str
     reference: str
+    accepted: Mapping[str, AcceptedHash]
 
 
 def published(document: bytes) -> PublishedPolicy:
@@ -196,7 +198,8 @@ def published(document: bytes) -> PublishedPolicy:
     except ValidationError as error:
         raise PolicyError(_places(error)) from error
     digest = hashlib.sha256(document).hexdigest()
-    return PublishedPolicy(policy, digest, f"{policy.epoch}:{digest}")
+    accepted = {accepted.hash: accepted for accepted in policy.accepted_hashes}
+    return PublishedPolicy(policy, digest, f"{policy.epoch}:{digest}", accepted)
 
 
 def from_toml(text: str) -> Policy:

@@ -115,7 +115,7 @@ class Demonstration:
                 )
             for delivery in waiting:
                 done = await delivery
-                published.append(envelope.SourcePosition(self._topic, done.partition, done.offset).encode().decode())
+                published.append(envelope.encode_source(self._topic, done.partition, done.offset).decode())
         finally:
             await producer.stop()
 

@@ -42,7 +42,7 @@ def gateway(route: Route, naming: Naming, measures: Measures) -> Agent[None, Pub
 
     def handle(view: View[None, PublishedPolicy], record: Record) -> Sequence[Emit]:
         published = view.control
-        source = envelope.SourcePosition(record.topic, record.partition, record.offset).encode()
+        source = envelope.encode_source(record.topic, record.partition, record.offset)
         decided = route.admission.decide(record.value, record.headers, published, view.clock_ms)
         stamp = (
             (envelope.VERSION, envelope.CURRENT_VERSION),

@@ -57,7 +57,10 @@ def triage_agent(naming: Naming, measures: Measures, tenants: Sequence[str] = ()
 
 def _source(record: Record) -> bytes:
     """Where the producer's record stands. Headers of ours come first, so the first of that name is ours."""
-    return next(content for name, content in record.headers if name == envelope.SOURCE and content is not None)
+    for name, content in record.headers:
+        if name == envelope.SOURCE and content is not None:
+            return content
+    raise ValueError("the record has no source: no gateway wrote it")
 
 
 def _item(message: Mapping[str, JsonValue], value: bytes, tier: Tier, entropy: bytes) -> DeliberationItem:

@@ -96,7 +96,7 @@ async def _send(settings: EngineSettings, seconds: float) -> dict[bytes, tuple[f
     appended: dict[bytes, tuple[float, bool]] = {}
     for delivery, counts in waiting:
         done = await delivery
-        source = envelope.SourcePosition(topic, done.partition, done.offset).encode()
+        source = envelope.encode_source(topic, done.partition, done.offset)
         appended[source] = (float(done.timestamp), counts)
     await producer.stop()
     return appended
