@@ -48,12 +48,12 @@ class Refused:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
 class Admission(Generic[Message]):
     """How records of one contract are admitted: the contract, and the key they travel under inside."""
 
-    contract: type[Message]
-    key: Callable[[Message], str]
+    def __init__(self, contract: type[Message], key: Callable[[Message], str]) -> None:
+        self._validate = _validator(contract).validate_json
+        self._key = key
 
     def decide(
         self,
@@ -69,13 +69,13 @@ class Admission(Generic[Message]):
         try:
             if not isinstance(strict_json.loads(value), dict):
                 return Refused(Reason.NOT_AN_OBJECT, "the JSON text is not an object")
-            message = _validator(self.contract).validate_json(value)
+            message = self._validate(value)
         except strict_json.Defect as defect:
             return Refused(defect.reason, defect.detail)
         except ValidationError as error:
             return _refusal(error)
         refused = _check_hash(message.constitutional_hash, published, now_ms) or _check_expiry(message, now_ms)
-        return refused or self.key(message).encode()
+        return refused or self._key(message).encode()
 
 
 def _validator(contract: type[Message]) -> SchemaValidator:

@@ -57,7 +57,7 @@ class Show:
 
             def decided(outcome: Outcome, tally: Tally) -> None:
                 if outcome.fate is not Fate.DELIVERED:
-                    self._console.print(_line(outcome))
+                    self._console.print(_line(outcome), soft_wrap=not self._console.is_terminal)
                 refresh(tally)
 
             yield decided
@@ -77,7 +77,8 @@ class Show:
                 f"{survived.lost} lost, {survived.doubled} doubled of {survived.published}; the longest time without a "
                 f"decision was {survived.gap_s:.1f} s (worker {survived.killed_pid} was killed)",
                 style,
-            )
+            ),
+            soft_wrap=True,
         )
 
     def staying_up(self, servers: str, prefix: str) -> None:
@@ -127,7 +128,7 @@ def _counts(tally: Tally) -> Text:
 
 
 def _line(outcome: Outcome) -> Text:
-    text = Text(no_wrap=True, overflow="ellipsis")
+    text = Text()
     text.append(f"{outcome.fate.value:>9} ", _STYLES[outcome.fate])
     if outcome.fate is Fate.HELD:
         _held(text, outcome)

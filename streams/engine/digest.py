@@ -25,6 +25,23 @@ def input_hash(prefix: bytes, record: Record) -> bytes:
     return hashlib.sha256(image).digest()
 
 
+def unreadable_hash(prefix: bytes, record: Record) -> bytes:
+    """The input_hash of a record with header names that are not UTF-8, over their bytes."""
+    names = [_RawName(name) for name, _ in record.headers]
+    headers = [(name, content) for name, (_, content) in zip(names, record.headers, strict=True)]
+    image = output_image(prefix + _position(record.offset), record.key, headers, record.value)
+    return hashlib.sha256(image).digest()
+
+
+class _RawName(str):
+    """A header's name that encodes to the bytes it came as."""
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "utf-8", errors: str = "surrogateescape") -> bytes:
+        return super().encode(encoding, errors)
+
+
 def output_image(prefix: bytes, key: bytes | None, headers: Headers, value: bytes | None) -> bytes:
     """What the hash of an output is taken over: as an input's, without the offset, which only the broker gives.
 
@@ -33,8 +50,7 @@ def output_image(prefix: bytes, key: bytes | None, headers: Headers, value: byte
     """
     fields = [key, value]
     for name, content in headers:
-        fields.append(name.encode())
-        fields.append(content)
+        fields += (name.encode(), content)
     lengths = [-1 if field is None else len(field) for field in fields]
     return b"".join((prefix, _lengths(len(lengths))(len(lengths), *lengths), *filter(None, fields)))
 
