@@ -1,6 +1,6 @@
 """What an action does, as deeds: read from its tool's catalogue entry and its arguments."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from pydantic import JsonValue
 
@@ -37,15 +37,24 @@ def deeds_of(arguments: Mapping[str, JsonValue], tool: Tool, name: str) -> tuple
     if tool.sql_argument is not None:
         statement = _text(arguments, tool.sql_argument)
         return (Deed(sql.effect_of(statement), name, tuple(texts(arguments, tool.target_arguments))),)
-    targets = tuple(texts(arguments, tool.target_arguments))
-    changes = tool.verb is not Verb.READ
-    if tool.target_argument is not None and changes and not targets:
-        raise UnscorableError(f"no argument says what {name} acts on")
-    if not changes:
+    targets = targets_of(arguments, tool, name)
+    if tool.verb is Verb.READ:
         return (Deed(AS_EFFECT[tool.verb], name, targets),)
     written = "\n".join(texts(arguments, tool.content_arguments))
     replaced = "" if tool.replaced_argument is None else "\n".join(texts(arguments, (tool.replaced_argument,)))
     return (of_writing(AS_EFFECT[tool.verb], name, targets, written, replaced),)
+
+
+def targets_of(arguments: Mapping[str, JsonValue], tool: Tool, name: str) -> tuple[str, ...]:
+    """What the arguments say that an action acts on.
+
+    Raises:
+        UnscorableError: the catalogue names an argument for it, and an action that does more than read has none.
+    """
+    targets = tuple(texts(arguments, tool.target_arguments))
+    if tool.target_argument is not None and tool.verb is not Verb.READ and not targets:
+        raise UnscorableError(f"no argument says what {name} acts on")
+    return targets
 
 
 def _of_line(line: str) -> tuple[Deed, ...]:
@@ -63,15 +72,16 @@ def _text(arguments: Mapping[str, JsonValue], name: str) -> str:
     return value
 
 
-def texts(arguments: Mapping[str, JsonValue], names: tuple[str, ...]) -> Iterator[str]:
+def texts(arguments: Mapping[str, JsonValue], names: tuple[str, ...]) -> list[str]:
     """The texts of the named arguments; a list gives each of its texts."""
+    found: list[str] = []
     for name in names:
         value = arguments.get(name)
         if isinstance(value, str):
-            if value:
-                yield value
+            found.append(value)
         elif isinstance(value, list):
-            yield from (item for item in value if isinstance(item, str) and item)
+            found.extend(item for item in value if isinstance(item, str))
+    return [text for text in found if text]
 
 
 def quantity(arguments: Mapping[str, JsonValue], name: str) -> int:

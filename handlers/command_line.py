@@ -1,5 +1,6 @@
 """A shell command line as the commands it would run: parsed by tree-sitter, never searched for words, never run."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -22,6 +23,9 @@ MAX_DEPTH = 100
 
 _OPERATORS = tuple(bytes((byte,)) for byte in b"|&;()<>{}$`[]=~!*?@#^+\\")
 
+MAX_DIGITS = 15
+"""A longer figure is none: it is beyond what JSON numbers hold."""
+
 SHELLS = frozenset({"sh", "bash", "zsh", "dash", "ksh", "ash", "fish"})
 
 _SUPERUSER = frozenset({"sudo", "doas", "su", "runuser", "pkexec"})
@@ -31,7 +35,8 @@ _WRAPPERS: dict[str, tuple[frozenset[str], int]] = {
     "sudo": (frozenset({"-u", "-g", "-h", "-p", "-C", "-D", "-R", "-T", "-U", "--user", "--group", "--chdir"}), 0),
     "doas": (frozenset({"-u", "-C"}), 0),
     "pkexec": (frozenset({"--user"}), 0),
-    "env": (frozenset({"-u", "-C", "-S", "--unset", "--chdir", "--split-string"}), 0),
+    "env": (frozenset({"-u", "-C", "--unset", "--chdir"}), 0),
+    "busybox": (frozenset(), 0),
     "nohup": (frozenset(), 0),
     "setsid": (frozenset(), 0),
     "time": (frozenset({"-f", "-o"}), 0),
@@ -46,10 +51,15 @@ _WRAPPERS: dict[str, tuple[frozenset[str], int]] = {
     "command": (frozenset(), 0),
     "builtin": (frozenset(), 0),
     "exec": (frozenset({"-a"}), 0),
-    "xargs": (frozenset({"-I", "-n", "-P", "-L", "-d", "-a", "-E", "-s", "--max-args", "--max-procs", "--arg-file"}), 0),
+    "xargs": (
+        frozenset({"-I", "-n", "-P", "-L", "-d", "-a", "-E", "-s", "--max-args", "--max-procs", "--arg-file"}),
+        0,
+    ),
     "parallel": (frozenset({"-j", "--jobs", "-a"}), 0),
     "watch": (frozenset({"-n", "--interval"}), 0),
 }
+
+_CONTAINERS = frozenset({("docker",), ("podman",), ("nerdctl",), ("kubectl",), ("oc",)})
 
 _REMOTE_VALUE_FLAGS = word_set("-b -c -D -E -e -F -I -i -J -L -l -m -O -o -p -Q -R -S -W -w")
 
@@ -79,6 +89,7 @@ class Command:
         breaks: that loop holds a `break`, `return` or `exit`.
         background: nothing waits for its end (`&`, `nohup`).
         privileged: it runs with another user's rights (`sudo`).
+        host: the machine or container that it runs in, by the words that lead there (`ssh HOST`, `kubectl exec POD`).
         many: it runs once for each of an unknown number of inputs (`xargs`, `find -exec`, a loop over a list).
     """
 
@@ -97,6 +108,7 @@ class Command:
     background: bool = False
     privileged: bool = False
     many: bool = False
+    host: str = ""
 
     @property
     def program(self) -> str:
@@ -127,6 +139,7 @@ class _Around:
     background: bool = False
     privileged: bool = False
     many: bool = False
+    host: str = ""
     writes: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     text: str | None = None
@@ -172,9 +185,9 @@ class _Reader:
 
     def statements(self, node: Node, around: _Around) -> None:
         """Every statement inside, in order; one before an `&` runs in the background."""
-        children = node.children
-        for child, following in zip(children, [*children[1:], None], strict=True):
+        for child in node.children:
             if child.is_named and child.child_count:
+                following = child.next_sibling
                 detached = following is not None and following.type == "&"
                 self.statement(child, replace(around, background=True) if detached else around)
 
@@ -195,9 +208,9 @@ class _Reader:
                 fed_by = (*fed_by, *(command.program for command in self.commands[first:]))
 
     def redirected(self, node: Node, around: _Around) -> None:
-        body, *redirects = (child for child in node.children if child.is_named)
-        if body.type.endswith("_redirect"):
-            body, redirects = None, [body, *redirects]
+        parts = [child for child in node.children if child.is_named]
+        body = None if parts[0].type.endswith("_redirect") else parts[0]
+        redirects = parts if body is None else parts[1:]
         within = around
         for redirect in redirects:
             within = self.redirect(redirect, within)
@@ -275,7 +288,7 @@ class _Reader:
         program = words[0].rpartition("/")[2] if words else ""
         if program in _SUPERUSER:
             around = replace(around, privileged=True)
-        if program in _WRAPPERS and (inner := _wrapped(program, words)):
+        if program in _WRAPPERS and not (program == "env" and "-S" in words) and (inner := _wrapped(program, words)):
             self.words(*_leading_assignments(inner, variables, assignments), _around_wrapped(program, around))
             return
         command = Command(
@@ -294,6 +307,7 @@ class _Reader:
             around.background,
             around.privileged,
             around.many,
+            around.host,
         )
         self.add(command)
         if program == "cd":
@@ -301,28 +315,42 @@ class _Reader:
         self.inner(command, replace(around, depth=around.depth + 1, writes=(), reads=(), text=None, fed_by=()))
 
     def inner(self, command: Command, around: _Around) -> None:
-        """The command lines that a command's own arguments hold."""
-        words = command.words
-        if command.program in SHELLS | {"su", "runuser"}:
-            if line := after_short_flag(words, "c"):
-                self.read(line, around)
-            elif command.text is not None and command.program in SHELLS:
-                self.read(command.text, around)
-        elif command.program == "eval":
-            self.read(" ".join(words[1:]), around)
-        elif command.program == "ssh":
-            if line := _remote_line(words):
-                self.read(line, around)
-        elif command.program == "find":
-            for inner in _found(words):
-                self.words(inner, (), (), replace(around, many=True))
-        elif command.program in {"docker", "podman", "kubectl", "oc"} and (inner := _in_container(words)):
-            self.words(inner, command.variables, (), around)
+        """The command lines and commands that a command's own arguments hold."""
+        for line, host in _lines_in(command):
+            self.read(line, replace(around, host=host or around.host))
+        for inner, host in _commands_in(command):
+            self.words(inner, command.variables, (), replace(around, host=host or around.host, many=not host))
 
     def add(self, command: Command) -> None:
         if len(self.commands) >= MAX_COMMANDS:
             raise UnparseableError(f"more than {MAX_COMMANDS} commands")
         self.commands.append(command)
+
+
+def _lines_in(command: Command) -> Iterator[tuple[str, str]]:
+    """Texts that a command hands to a shell, each with the machine it goes to."""
+    words = command.words
+    if command.program in SHELLS | {"su", "runuser"}:
+        if line := after_short_flag(words, "c"):
+            yield line, ""
+        elif command.text is not None and command.program in SHELLS:
+            yield command.text, ""
+    elif command.program in {"eval", "trap"}:
+        yield " ".join(words[1:] if command.program == "eval" else words[1:2]), ""
+    elif command.program == "env" and (line := after_short_flag(words, "S")):
+        yield line, ""
+    elif command.program == "ssh" and (line := remote_line(words)):
+        yield line, " ".join(words[1:-1])
+
+
+def _commands_in(command: Command) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Commands whose words stand among a command's own, each with the container they go to."""
+    words = command.words
+    if command.program == "find":
+        for inner in _found(words):
+            yield inner, ""
+    elif inner := in_container(words):
+        yield inner, " ".join(words[1 : len(words) - len(inner)])
 
 
 @cache
@@ -378,7 +406,9 @@ def _variables(node: Node) -> tuple[str, ...]:
         if inside.type == "simple_expansion" or (inside.type == "expansion" and not _hides(inside)):
             names.extend(_source(child) for child in inside.named_children if child.type == "variable_name")
         pending.extend(
-            child for child in inside.named_children if child.type not in {"command_substitution", "process_substitution"}
+            child
+            for child in inside.named_children
+            if child.type not in {"command_substitution", "process_substitution"}
         )
     return tuple(names)
 
@@ -392,7 +422,9 @@ def _assignments(node: Node) -> tuple[tuple[str, str], ...]:
     if node.type == "variable_assignment":
         name, value = node.child_by_field_name("name"), node.child_by_field_name("value")
         return ((_source(name) if name else "", _text(value) if value else ""),)
-    return tuple(pair for child in node.named_children if child.type == "variable_assignment" for pair in _assignments(child))
+    return tuple(
+        pair for child in node.named_children if child.type == "variable_assignment" for pair in _assignments(child)
+    )
 
 
 def _within_for(node: Node, around: _Around) -> _Around:
@@ -418,7 +450,9 @@ def _times(node: Node) -> int | None:
 
 def _counted(head: str) -> int | None:
     """The largest figure in the head of a counted loop: `{1..200}`, `$(seq 1 200)`, `i=0 i<200 i++`."""
-    figures = [int(run) for run in "".join(c if c in "0123456789" else " " for c in head).split() if len(run) < 16]
+    figures = [
+        int(run) for run in "".join(c if c in "0123456789" else " " for c in head).split() if len(run) <= MAX_DIGITS
+    ]
     return max(figures) if figures and ("seq" in head or ".." in head or "<" in head or ">" in head) else None
 
 
@@ -484,7 +518,7 @@ def after_short_flag(words: tuple[str, ...], letter: str) -> str:
     return ""
 
 
-def _remote_line(words: tuple[str, ...]) -> str:
+def remote_line(words: tuple[str, ...]) -> str:
     """What `ssh` runs on the other machine."""
     at = 1
     while at < len(words) and words[at].startswith("-"):
@@ -505,9 +539,9 @@ def _found(words: tuple[str, ...]) -> list[tuple[str, ...]]:
     return found
 
 
-def _in_container(words: tuple[str, ...]) -> tuple[str, ...]:
+def in_container(words: tuple[str, ...]) -> tuple[str, ...]:
     """The command that `docker exec`, `docker run` or `kubectl exec` runs inside."""
-    if "exec" not in words[1:3] and "exec" not in words:
+    if words[:1] not in _CONTAINERS or "exec" not in words:
         return ()
     if "--" in words:
         return words[words.index("--") + 1 :]

@@ -3,11 +3,13 @@
 What the vocabulary does not cover gives an empty rule: words that are not understood never raise a score.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, pairwise
 
+from handlers.command_line import MAX_DIGITS
 from handlers.secret import is_secret_name
 from handlers.words import word_set
 from schemas.weights import Effect
@@ -18,26 +20,28 @@ NOT = word_set("not never avoid no dont don't cannot can't mustn't without nor")
 _ONLY = word_set("only solely exclusively")
 _KEEPS_IN = word_set("keep limit restrict confine stay remain contained confined limited restricted")
 _EDITS = word_set(
-    "modify modifying modified change changing changed edit editing edited alter altering touch touching update updating write"
-    " writing create creating add adding move moving rename patch overwrite overwriting commit relax relaxing weaken"
+    "modify modifying modified change changing changed edit editing edited alter altering touch touching update"
+    " updating write writing create creating add adding move moving rename patch overwrite overwriting commit relax"
+    " relaxing weaken"
 )
 _DELETES = word_set("delete deleting remove removing erase drop dropping truncate purge wipe clear reset")
 _CHANGES = _EDITS | _DELETES
 _ALTERS = word_set("modify modifying change changing alter edit update touch migrate")
 _SHOWS = word_set(
-    "expose exposing log logging logged print printing printed echo leak leaking reveal revealing display dump dumping show"
-    " output store export inspect exfiltrate serialize serializing share commit include transmit send hardcode hard-code"
+    "expose exposing log logging logged print printing printed echo leak leaking reveal revealing display dump"
+    " dumping show output store export inspect exfiltrate serialize serializing share commit include transmit send"
+    " hardcode hard-code"
 )
 _SECRETS = word_set(
-    "secret secrets password passwords credential credentials token tokens keys env environment os.environ authorization"
-    " sensitive auth authentication .env pii"
+    "secret secrets password passwords credential credentials token tokens keys env environment os.environ"
+    " authorization sensitive auth authentication .env pii"
 )
 _SKIPS = word_set(
     "skip skipping skipped skips bypass bypassing bypassed disable disabling suppress ignore omit circumvent deactivate"
 )
 _CHECKS = word_set(
-    "test tests check checks hook hooks verification validation ssl tls certificate safety lint linting suite ci coverage"
-    " signature gate gates authentication protection scan scans"
+    "test tests check checks hook hooks verification validation ssl tls certificate safety lint linting suite ci"
+    " coverage signature gate gates authentication protection scan scans"
 )
 _UNBOUNDED = word_set(
     "infinite unbounded runaway endless long-running excessive heavy stress overwhelm sustained indefinitely unlimited"
@@ -50,18 +54,20 @@ _SOURCE = word_set("source application backend frontend component-level implemen
 _PROJECT = word_set("project repository repo workspace codebase")
 _FOLDER_NOUNS = word_set("module modules directory folder package subdirectory subfolder")
 _NOT_FILES = word_set(
-    "logic coverage execution results database data environment server suite suites job runs tolerance user users account"
+    "logic coverage execution results database data environment server suite suites job runs tolerance user users"
 )
 
 FILE_KINDS: dict[str, tuple[str, ...]] = {
     # what a constraint calls files, and what such files are called
     "tests": (
-        "tests/", "test/", "__tests__/", "spec/", "specs/", "test_*", "conftest.py", "*.test.js", "*.test.ts", "*.test.tsx",
+        "tests/", "test/", "__tests__/", "spec/", "specs/", "test_*", "conftest.py", "*.test.js", "*.test.ts",
+        "*.test.tsx",
         "*.test.jsx", "*.spec.js", "*.spec.ts", "*_test.go", "*_test.py", "*test.java", "*_spec.rb",
     ),
     "fixtures": ("fixtures/", "conftest.py", "__snapshots__/", "*.snap"),
     "configuration": (
-        "config/", ".config/", "*.yaml", "*.yml", "*.toml", "*.ini", "*.conf", "*.cfg", "*.properties", "config.*", "settings.*",
+        "config/", ".config/", "*.yaml", "*.yml", "*.toml", "*.ini", "*.conf", "*.cfg", "*.properties", "config.*",
+        "settings.*",
         "*.config.js", "*.config.ts",
     ),
     "migrations": ("migrations/", "migration/"),
@@ -69,7 +75,8 @@ FILE_KINDS: dict[str, tuple[str, ...]] = {
     "documentation": ("docs/", "*.md"),
     "locks": ("*.lock", "*-lock.json", "*lock.yaml"),
     "dependencies": (
-        "package.json", "requirements*.txt", "pyproject.toml", "go.mod", "go.sum", "gemfile", "cargo.toml", "pom.xml", "*.lock",
+        "package.json", "requirements*.txt", "pyproject.toml", "go.mod", "go.sum", "gemfile", "cargo.toml",
+        "pom.xml", "*.lock",
         "package-lock.json", "pnpm-lock.yaml",
     ),
     "pipelines": (".github/", ".gitlab-ci.yml", "jenkinsfile", ".circleci/", ".ci/"),
@@ -77,10 +84,12 @@ FILE_KINDS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 _KIND_OF: dict[str, str] = {
-    "test": "tests", "tests": "tests", "assertions": "tests", "assertion": "tests", "specs": "tests", "expectations": "tests",
+    "test": "tests", "tests": "tests", "assertions": "tests", "assertion": "tests", "specs": "tests",
+    "expectations": "tests",
     "tolerances": "tests",
     "fixture": "fixtures", "fixtures": "fixtures", "snapshots": "fixtures",
-    "config": "configuration", "configuration": "configuration", "configurations": "configuration", "configs": "configuration",
+    "config": "configuration", "configuration": "configuration", "configurations": "configuration",
+    "configs": "configuration",
     "migration": "migrations", "migrations": "migrations",
     "generated": "generated", "derived": "generated", "auto-generated": "generated",
     "docs": "documentation", "documentation": "documentation",
@@ -112,7 +121,17 @@ _RULED_OUT: tuple[tuple[frozenset[str], frozenset[Effect]], ...] = (
 _CONDITIONS = word_set("if until unless during before while when except")
 
 _BOUNDS = word_set("maximum max most exceed limit limited than to fewer under up")
-_SECONDS = {"second": 1, "seconds": 1, "sec": 1, "s": 1, "minute": 60, "minutes": 60, "min": 60, "hour": 3600, "hours": 3600}
+_SECONDS = {
+    "second": 1,
+    "seconds": 1,
+    "sec": 1,
+    "s": 1,
+    "minute": 60,
+    "minutes": 60,
+    "min": 60,
+    "hour": 3600,
+    "hours": 3600,
+}
 _UNITS = _SECONDS.keys() | word_set("ms mb gb kb h day days am pm percent % year years month months mib gib lines")
 _COMMANDS = word_set("chmod git docker kubectl rm sudo pip npm terraform DROP TRUNCATE DELETE aws curl make helm")
 
@@ -184,14 +203,17 @@ def rule_of(text: str) -> Rule:
         read_only=said.has({"read-only", "readonly", "observational"}),
         not_places=_not_places(said),
         phrases=tuple(_phrases(text)),
-        branches=frozenset(said.after & {"main", "master"}) if said.forbids({"commit", "push", "merge"}) else frozenset(),
+        branches=frozenset(said.after & {"main", "master"})
+        if said.forbids({"commit", "push", "merge"})
+        else frozenset(),
         bounded=said.forbids(_UNBOUNDED),
         foreground=said.forbids({"background"}),
         keeps_secrets=_keeps_secrets(said),
         keeps_checks=(said.forbids(_SKIPS) and said.has(_CHECKS)) or said.has({"bypassed"}),
         no_mocks=said.forbids({"mock", "stub", "doubles", "mocking", "stubs", "mocks"}),
         no_growth=said.forbids(_GROWS) and said.has(_SIZES),
-        no_network=said.forbids({"network", "external", "internet"}) and said.has({"requests", "calls", "access", "connections"}),
+        no_network=said.forbids({"network", "external", "internet"})
+        and said.has({"requests", "calls", "access", "connections"}),
         unprivileged=said.forbids({"sudo", "root", "privileged"}),
         quiet=said.forbids({"verbose", "excessive", "debug"}) and said.has({"logging", "logs"}),
         limit=_limit(said.words),
@@ -230,12 +252,13 @@ class _Said:
         return [path for path in self.paths if path.lower() in self.after]
 
 
+_THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3})")
 _APART = frozenset('(),;:!?"`“”‘’[]')  # noqa: RUF001  # typographic quotes are what people paste
 
 
 def _words_of(text: str) -> list[str]:
     """The words, with paths whole and `skip/disable` apart."""
-    spaced = "".join(" " if letter in _APART else letter for letter in text)
+    spaced = "".join(" " if letter in _APART else letter for letter in _THOUSANDS.sub("", text))
     words: list[str] = []
     for given in spaced.split():
         word = given.strip("'").rstrip(".")
@@ -279,9 +302,17 @@ def _never(said: _Said) -> tuple[str, ...]:
     if said.limited and not said.paths and said.allows(_SOURCE) and said.allows(_CHANGES | {"fix"}):
         return FILE_KINDS["tests"]
     told_to_fix = said.allows({"fix"}) and said.negated
-    if not (said.forbids(_CHANGES) or told_to_fix) or said.forbids({"outside", "other"}) or said.forbids({"secrets", "credentials"}):
+    if (
+        not (said.forbids(_CHANGES) or told_to_fix)
+        or said.forbids({"outside", "other"})
+        or said.forbids({"secrets", "credentials"})
+    ):
         return ()
-    return (*said.paths_after(), *_named_folders(said), *chain.from_iterable(FILE_KINDS[kind] for kind in sorted(_kinds(said))))
+    return (
+        *said.paths_after(),
+        *_named_folders(said),
+        *chain.from_iterable(FILE_KINDS[kind] for kind in sorted(_kinds(said))),
+    )
 
 
 def _kinds(said: _Said) -> set[str]:
@@ -314,8 +345,15 @@ def _further(said: _Said) -> tuple[tuple[bool, tuple[Effect, ...]], ...]:
         (said.forbids(_DELETES) and said.forbids(_DATA), (E.ERASE,)),
         (said.forbids(_ALTERS) and said.forbids({"schema", "tables", "database", "databases"}), (E.ALTER, E.ERASE)),
         (said.forbids(_CHANGES) and said.forbids(_SYSTEM), (E.SYSTEM, E.SCHEDULE)),
-        (said.forbids(_DELETES) and said.forbids({"originals", "original", "files", "backups", "volumes"}), (E.REMOVE_TREE, E.DESTROY)),
-        (said.forbids({"add", "install", "upgrade", "update"}) and said.forbids({"dependencies", "packages", "libraries"}), (E.INSTALL,)),
+        (
+            said.forbids(_DELETES) and said.forbids({"originals", "original", "files", "backups", "volumes"}),
+            (E.REMOVE_TREE, E.DESTROY),
+        ),
+        (
+            said.forbids({"add", "install", "upgrade", "update"})
+            and said.forbids({"dependencies", "packages", "libraries"}),
+            (E.INSTALL,),
+        ),
         (said.forbids(_SECRETS) and said.forbids(_SHOWS), (E.REVEAL,)),
         (said.forbids(_SKIPS) and said.has(_CHECKS), (E.SKIP_CHECK,)),
         (said.forbids(_UNBOUNDED), (E.EXHAUST,)),
@@ -324,11 +362,12 @@ def _further(said: _Said) -> tuple[tuple[bool, tuple[Effect, ...]], ...]:
 
 def _not_places(said: _Said) -> frozenset[str]:
     """Environments that are not to be changed: those after a `not`, or all but the only one."""
-    before = frozenset(PLACES[word] for word in said.before if word in PLACES)
-    after = frozenset(PLACES[word] for word in said.after if word in PLACES)
+    before = {PLACES[word] for word in said.before if word in PLACES}
+    after = {PLACES[word] for word in said.after if word in PLACES}
     if said.has({"skip", "performance"}):
         return frozenset()
-    return after | (frozenset(PLACES.values()) - before if said.limited and before else frozenset())
+    others = set(PLACES.values()) - before if said.limited and before else set[str]()
+    return frozenset(after | others)
 
 
 def _phrases(text: str) -> Iterator[tuple[str, ...]]:
@@ -340,7 +379,11 @@ def _phrases(text: str) -> Iterator[tuple[str, ...]]:
     for at, word in enumerate(words):
         if (word.startswith("-") and len(word) > 2) or ("_" in word and word.isupper()):  # noqa: PLR2004  # `-` is a dash
             yield (word,)
-        elif given[turn + at] in _COMMANDS and at + 1 < len(words) and words[at - 1].lower() in {"use", "run", "or", "using", "running", "e.g"}:
+        elif (
+            given[turn + at] in _COMMANDS
+            and at + 1 < len(words)
+            and words[at - 1].lower() in {"use", "run", "or", "using", "running", "e.g"}
+        ):
             yield (word, words[at + 1])
 
 
@@ -369,9 +412,15 @@ def _seconds(words: list[str]) -> int:
 def _bounded_figures(words: list[str], *more: str) -> Iterator[tuple[int, str]]:
     for at, word in enumerate(words):
         digits = word.replace(",", "")
-        if digits.isascii() and digits.isdigit() and len(digits) < 12 and set(words[max(0, at - 4) : at]) & {*_BOUNDS, *more}:  # noqa: PLR2004
+        near = set(words[max(0, at - 4) : at])
+        if is_figure(digits) and near & {*_BOUNDS, *more}:
             yield int(digits), words[at + 1] if at + 1 < len(words) else ""
 
 
+def is_figure(text: str) -> bool:
+    """Whether a text is a figure that JSON numbers hold."""
+    return text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
+
+
 def _nouns(words: list[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(word[:4] for word in words if len(word) > 3 and word.isalpha()))  # noqa: PLR2004
+    return tuple(dict.fromkeys(word[:4] for word in words if len(word) > 3 and word.isascii() and word.isalpha()))  # noqa: PLR2004

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, pairwise
 
-from handlers.constraint_text import PLACES, Rule, rule_of
+from handlers.constraint_text import PLACES, Rule, is_figure, rule_of
 from handlers.deeds import Deed
 from handlers.effects import READS
 from handlers.secret import holds_credential
@@ -21,8 +21,8 @@ E = Effect
 
 _CHANGING = frozenset(
     {
-        E.EDIT, E.COMMIT, E.INSTALL, E.REMOVE, E.REMOVE_TREE, E.DISCARD, E.STOP, E.SERVICE, E.PUSH, E.DEPLOY, E.SCHEDULE,
-        E.PERMIT, E.SYSTEM, E.ESCALATE, E.REWRITE, E.DESTROY, E.ALTER, E.ERASE,
+        E.EDIT, E.COMMIT, E.INSTALL, E.REMOVE, E.REMOVE_TREE, E.DISCARD, E.STOP, E.SERVICE, E.PUSH, E.DEPLOY,
+        E.SCHEDULE, E.PERMIT, E.SYSTEM, E.ESCALATE, E.REWRITE, E.DESTROY, E.ALTER, E.ERASE,
     }
 )  # fmt: skip
 _ROOTS = ("/workspace/", "/app/", "/repo/")
@@ -31,13 +31,29 @@ _NOUNS_OF_TIMES = word_set("iter runs reru exec time requ chec samp conf tria ex
 _PARALLEL = word_set("j jobs workers threads concurrency processes parallel p procs parallelism")
 _NOUNS_OF_PARALLEL = word_set("work thre proc para conc jobs")
 _LEFT_OUT = word_set("--ignore --deselect -DskipTests --testPathIgnorePatterns --passWithNoTests --skip --no-verify")
-_UNCHECKED_FLAGS = ("--skip-", "--no-verify", "--bypass", "--ignore-", "--no-check", "--insecure", "--disable-", "--no-validate")
+_UNCHECKED_FLAGS = (
+    "--skip-",
+    "--no-verify",
+    "--bypass",
+    "--ignore-",
+    "--no-check",
+    "--insecure",
+    "--disable-",
+    "--no-validate",
+)
 _UNCHECKED_VARIABLES = word_set(
     "HUSKY SKIP NODE_TLS_REJECT_UNAUTHORIZED PYTHONHTTPSVERIFY GIT_SSL_NO_VERIFY SKIP_TESTS DISABLE_CHECKS"
 )
 _SHOW_CONFIGURATION = (("kubectl", "describe"), ("docker", "inspect"), ("set", "-x"))
 _SHOW_NO_SECRET = word_set("secret secrets svc service services node nodes")
-_TELLTALE = ("javax.net.debug", "debuglevel = 1", "debuglevel=1", "git_curl_verbose", "git_trace", "set_verbosity_debug")
+_TELLTALE = (
+    "javax.net.debug",
+    "debuglevel = 1",
+    "debuglevel=1",
+    "git_curl_verbose",
+    "git_trace",
+    "set_verbosity_debug",
+)
 
 
 def broken(constraints: Sequence[str], deeds: Sequence[Deed]) -> str | None:
@@ -58,7 +74,9 @@ def _changes(deed: Deed, rule: Rule) -> bool:
 
 
 def _leaves_paths(deed: Deed, rule: Rule) -> bool:
-    if not (rule.only or rule.inside or rule.never) or (rule.only_deletes and deed.effect not in {E.REMOVE, E.REMOVE_TREE}):
+    if not (rule.only or rule.inside or rule.never) or (
+        rule.only_deletes and deed.effect not in {E.REMOVE, E.REMOVE_TREE}
+    ):
         return False
     return any(_is_out_of_bounds(path, rule) for path in deed.changed)
 
@@ -81,8 +99,10 @@ def _in_project(path: str) -> str | None:
 
 
 def _lies_in(path: str, allowed: str) -> bool:
-    wanted = allowed.lower().removeprefix("./").removeprefix("/app/").removeprefix("/workspace/")
-    return path.startswith(("tmp/", "$", f"{wanted.strip('/')}/")) or matches(path, wanted.lstrip("/")) or path.endswith(f"/{wanted}")
+    wanted = allowed.lower().removeprefix("./").removeprefix("/app/").removeprefix("/workspace/").strip("/")
+    if path == wanted or path.startswith(("tmp/", "$", f"{wanted}/")) or path.endswith(f"/{wanted}"):
+        return True
+    return matches(path, f"{wanted}/" if allowed.endswith("/") else wanted)
 
 
 def _is_in_wrong_place(deed: Deed, rule: Rule) -> bool:
@@ -100,11 +120,12 @@ def _is(deed: Deed, phrase: tuple[str, ...]) -> bool:
     """Whether a deed is the command, has the flag or takes the variable that a constraint names."""
     command = deed.command
     if command is None:
-        return len(phrase) == 1 and len(phrase[0]) > 5 and phrase[0] in deed.text  # noqa: PLR2004  # shorter ones are words
+        name = "".join(phrase)
+        return len(phrase) == 1 and len(name) > 5 and name in deed.text  # noqa: PLR2004  # shorter ones are words
     if len(phrase) > 1:
         words = iter(word.lower() for word in " ".join(command.words).split())
         return all(any(word == wanted.lower() for word in words) for wanted in phrase)
-    name = phrase[0]
+    name = "".join(phrase)
     if name in command.variables or any(name == variable for variable, _ in command.assignments):
         return True
     values = (*command.words, *(value for _, value in command.assignments))
@@ -113,7 +134,12 @@ def _is(deed: Deed, phrase: tuple[str, ...]) -> bool:
 
 def _is_on_branch(deed: Deed, rule: Rule) -> bool:
     words = deed.command.words if deed.command is not None else ()
-    return bool(rule.branches) and words[:1] == ("git",) and bool({"push", "merge"} & set(words)) and bool(rule.branches & set(words))
+    return (
+        bool(rule.branches)
+        and words[:1] == ("git",)
+        and bool({"push", "merge"} & set(words))
+        and bool(rule.branches & set(words))
+    )
 
 
 def _runs_on(deed: Deed, rule: Rule) -> bool:
@@ -194,7 +220,10 @@ def _exceeds(deed: Deed, rule: Rule) -> bool:
     if rule.limit and any(_is_more(name, number, rule) for name, number in _quantities(deed)):
         return True
     words = deed.command.words if rule.seconds and deed.command is not None else ()
-    return any(name in {"--duration", "--run-time", "-z"} and figure_of(value.rstrip("s")) > rule.seconds for name, value in pairwise(words))
+    return any(
+        name in {"--duration", "--run-time", "-z"} and figure_of(value.rstrip("s")) > rule.seconds
+        for name, value in pairwise(words)
+    )
 
 
 def _is_more(name: str, number: int, rule: Rule) -> bool:
@@ -202,11 +231,14 @@ def _is_more(name: str, number: int, rule: Rule) -> bool:
     if number <= rule.limit:
         return False
     parts = [part for part in name.replace("_", "-").split("-") if part]
-    if any(part[:4] in rule.counted for part in parts if len(part) > 3):  # noqa: PLR2004  # as nouns are kept
+    stems = [stem for stem in (part.rstrip("s")[:4] for part in parts) if len(stem) > 2]  # noqa: PLR2004  # two say nothing
+    if any(noun.startswith(stem) for noun in rule.counted for stem in stems):
         return True
     last = parts[-1] if parts else ""
     nouns = frozenset(rule.counted)
-    return (last in _TIMES and bool(nouns & _NOUNS_OF_TIMES)) or (last in _PARALLEL and bool(nouns & _NOUNS_OF_PARALLEL))
+    return (last in _TIMES and bool(nouns & _NOUNS_OF_TIMES)) or (
+        last in _PARALLEL and bool(nouns & _NOUNS_OF_PARALLEL)
+    )
 
 
 def _quantities(deed: Deed) -> Iterator[tuple[str, int]]:
@@ -237,7 +269,7 @@ def _assigned(text: str) -> Iterator[tuple[str, int]]:
 def figure_of(text: str) -> int:
     """The figure that a text is, or 0."""
     digits = text.replace("_", "").replace(",", "")
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 16 else 0  # noqa: PLR2004  # beyond 2^53
+    return int(digits) if is_figure(digits) else 0
 
 
 _BREAKS: tuple[Callable[[Deed, Rule], bool], ...] = (

@@ -1,10 +1,10 @@
 """What a command line does: each command's effect, and the files, hosts and names it does it to."""
 
 from dataclasses import dataclass
-from posixpath import normpath
 
 from handlers import sql
-from handlers.command_line import SHELLS, Command, after_short_flag
+from handlers.changes import EVERYTHING, HARMLESS_DEVICES, changed_by, changed_by_arguments, path_in
+from handlers.command_line import SHELLS, Command, after_short_flag, in_container, remote_line
 from handlers.programs import arguments_of, effect_of
 from handlers.secret import is_secret_name, words_of
 from handlers.words import word_set
@@ -20,16 +20,8 @@ INTERPRETERS = word_set("python python3 python2 node deno bun ruby perl php lua 
 _FETCHERS = frozenset({"curl", "wget", "fetch", "http", "https", "aria2c"})
 _WORDS_ONLY = frozenset({"echo", "printf", "true", "false", ":", "sleep", "test", "[", "[[", "date", "seq", "cd"})
 _PATTERN_FIRST = frozenset({"grep", "egrep", "fgrep", "rg", "ag", "ack", "sed", "awk", "gawk", "jq", "yq", "tr"})
-_LAST_IS_CHANGED = frozenset({"cp", "ln", "install", "rsync", "scp"})
-_ALL_ARE_CHANGED = word_set(
-    "touch mkdir rm rmdir unlink shred tee truncate mv sed perl patch gzip gunzip vim vi nano ed split wipe srm"
-)
-_MODE_FIRST = frozenset({"chmod", "chown", "chgrp", "setfacl", "chattr"})
-_HARMLESS_DEVICES = frozenset({"/dev/null", "/dev/stdout", "/dev/stderr", "/dev/tty"})
 _METADATA = word_set("ls stat file find test [ [[ du ssh-copy-id chmod chown wc dir tree realpath")
 """Programs that show a file's name, size or rights, not what stands in it."""
-_EVERYTHING = frozenset({"/", "/*", "~", "~/", "~/*", "$HOME", "$HOME/", "$HOME/*", "*", "./*", ".", "..", "../*", "/.", "./"})
-_OUTPUT_FLAGS = {"curl": ("-o", "--output"), "wget": ("-O", "--output-document"), "pip": ("--target",), "tar": ("-C",)}
 _GIBIBYTE = 2**30
 _BLOCK_UNITS = {"k": 2**10, "m": 2**20, "g": _GIBIBYTE, "t": 2**40}
 _MANY_AT_ONCE = 10
@@ -75,17 +67,26 @@ def _of_signs(signs: Signs, effect: Effect) -> Effect:
 
 def of_command(command: Command) -> Deed:
     """What one command does."""
-    changed = _changed(command)
+    changed = changed_by(command)
     effect = _effect(command, changed)
     if command.writes and effect in {Effect.NOTHING, Effect.INSPECT, Effect.QUERY}:
         effect = Effect.EDIT
     code = _code(command)
     signs = signs_of(code) if code else NO_SIGNS
-    if signs.shows_secret and command.program in INTERPRETERS:
-        effect = Effect.REVEAL
-    if signs.endless and command.program in INTERPRETERS:
-        effect = Effect.EXHAUST
+    if command.program in INTERPRETERS:
+        effect = _of_code(signs, effect)
     return Deed(effect, _in_few_words(command), _touched(command), changed, code, command, signs)
+
+
+def _of_code(signs: Signs, effect: Effect) -> Effect:
+    """What code does that an interpreter is given, by its gravest sign."""
+    if signs.shows_secret:
+        return Effect.REVEAL
+    if signs.endless:
+        return Effect.EXHAUST
+    if signs.shell:
+        return Effect.OPAQUE
+    return Effect.REMOVE_TREE if signs.erases and effect is Effect.RUN else effect
 
 
 def _effect(command: Command, changed: tuple[str, ...]) -> Effect:
@@ -138,8 +139,12 @@ def _of_input(command: Command) -> Effect | None:
     program = command.program
     if program.startswith(("$", "`")) or "$(" in program:
         return Effect.OPAQUE
-    if program not in SHELLS | INTERPRETERS:
+    if program in {"awk", "gawk"} and any("system(" in word or '| "' in word for word in command.words):
+        return Effect.OPAQUE
+    if program not in SHELLS | INTERPRETERS | {"source", "."}:
         return None
+    if any(word.startswith("<(") for word in command.words):
+        return Effect.OPAQUE
     if not command.fed_by or any(not word.startswith("-") for word in command.words[1:]):
         return Effect.NOTHING if program in SHELLS and _opened(command) else None
     return Effect.REMOTE_CODE if _FETCHERS & set(command.fed_by) else Effect.OPAQUE
@@ -154,20 +159,32 @@ def _of_arguments(command: Command, changed: tuple[str, ...]) -> Effect | None:
     program = command.program
     if program in SQL_CLIENTS:
         return _of_sql(command)
-    if program.lower() in sql.KEYWORDS and program.isupper():
-        return sql.effect_of(" ".join(command.words))
     if program == "dd":
         return _of_dd(command)
-    if program == "env" or (program in {"export", "set", "declare"} and command.words == (program,)):
-        return Effect.REVEAL if not command.assignments else Effect.NOTHING
-    if {"--help", "--version"} & set(command.words[1:]) or ("--dry-run" in command.words and effect_of(command.words)):
+    if program.lower() in sql.KEYWORDS and program.isupper():
+        return sql.effect_of(" ".join(command.words))
+    return _of_flags(command) or _of_extent(command, changed)
+
+
+def _of_flags(command: Command) -> Effect | None:
+    words = command.words
+    if {"--help", "--version"} & set(words[1:]) or ("--dry-run" in words and effect_of(words)):
         return Effect.INSPECT
-    if command.words[:2] == ("git", "config") and any("--no-verify" in word.split() for word in command.words[2:]):
+    if words[:2] == ("git", "config") and any("--no-verify" in word.split() for word in words[2:]):
         return Effect.SKIP_CHECK
-    effect = effect_of(command.words) if command.words else None
-    if effect in {Effect.REMOVE, Effect.REMOVE_TREE} and any(path in _EVERYTHING for path in changed):
+    if remote_line(words) if words[:1] == ("ssh",) else in_container(words):
+        return Effect.FETCH
+    if words[:1] == ("env",) or words in {("export",), ("set",), ("declare",)}:
+        return Effect.NOTHING if command.assignments else Effect.REVEAL
+    return None
+
+
+def _of_extent(command: Command, changed: tuple[str, ...]) -> Effect | None:
+    """A removal of everything, or a write to a device."""
+    if any(path.startswith("/dev/") for path in changed):
         return Effect.DESTROY
-    return Effect.DESTROY if any(path.startswith("/dev/") for path in changed) else None
+    removes = bool(command.words) and effect_of(command.words) in {Effect.REMOVE, Effect.REMOVE_TREE}
+    return Effect.DESTROY if removes and any(path in EVERYTHING for path in changed) else None
 
 
 def _of_sql(command: Command) -> Effect:
@@ -197,53 +214,17 @@ def _size(figure: str) -> int:
     return int(digits) * _BLOCK_UNITS.get(unit, 1) if digits.isascii() and digits.isdigit() and len(digits) < 16 else 0  # noqa: PLR2004
 
 
-def _changed(command: Command) -> tuple[str, ...]:
-    """The files that a command writes, moves or removes, by what is known of the program."""
-    paths = [*command.writes, *_changed_by_arguments(command)]
-    return tuple(path_in(command.folder, path) for path in paths if path not in _HARMLESS_DEVICES)
-
-
-def _changed_by_arguments(command: Command) -> list[str]:
-    program, words = command.program, command.words
-    plain, flags = arguments_of(program, words[1:])
-    if program in {"sed", "perl"}:
-        return plain[1:] if flags & {"-i", "--in-place", "-pi"} else []
-    if program in _MODE_FIRST:
-        return plain[1:]
-    if program in _ALL_ARE_CHANGED:
-        return plain
-    if program in _LAST_IS_CHANGED:
-        return plain[-1:]
-    if program == "git":
-        return plain[1:] if plain[:1] in (["rm"], ["mv"], ["restore"]) else words[words.index("--") + 1 :] if "--" in words and plain[:1] == ["checkout"] else []
-    if program == "find":
-        return plain[:1] if "-delete" in words else []
-    return _after_flags(words, _OUTPUT_FLAGS.get(program, ()))
-
-
-def _after_flags(words: tuple[str, ...], flags: tuple[str, ...]) -> list[str]:
-    values = [following for word, following in zip(words, words[1:], strict=False) if word in flags]
-    return [*values, *(word.partition("=")[2] for word in words if word.partition("=")[0] in flags and "=" in word)]
-
-
-def path_in(folder: str, path: str) -> str:
-    """The path from the folder a `cd` went to, without its `.` and `..`."""
-    if not path or path in _EVERYTHING:
-        return path
-    joined = f"{folder}/{path}" if folder and not path.startswith(("/", "~", "$")) else path
-    return normpath(joined) + ("/" if path.endswith("/") else "")
-
-
 def _touched(command: Command) -> tuple[str, ...]:
     """The names and paths among a command's arguments; texts and patterns are none."""
+    where = (command.host,) if command.host else ()
     if command.program in _WORDS_ONLY | _METADATA and not command.fed_by:
-        return (*command.writes, *command.reads, *_changed_by_arguments(command))
+        return (*where, *command.writes, *command.reads, *changed_by_arguments(command))
     words = command.words[1:]
     if command.program in _PATTERN_FIRST:
         plain, _ = arguments_of(command.program, words)
         words = tuple(plain[1:])
     names = [word for word in words if not any(letter in word for letter in " \n\t")]
-    return (*(name for name in names if name not in _HARMLESS_DEVICES), *command.writes, *command.reads)
+    return (*where, *(name for name in names if name not in HARMLESS_DEVICES), *command.writes, *command.reads)
 
 
 def _code(command: Command) -> str:

@@ -4,11 +4,11 @@ Pure: the same message, policy and decision version give the same card, on every
 points are data in the policy; docs/reference/impact.md says how a score is made.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import JsonValue
 
-from handlers.action import AS_EFFECT, UnscorableError, deeds_of, quantity
+from handlers.action import UnscorableError, deeds_of, quantity, targets_of
 from handlers.constraints import broken
 from handlers.deeds import Deed
 from handlers.effects import DOES, READS, VERBS
@@ -101,10 +101,12 @@ def _action(
     if tool is None:
         tally.at_least("tool", policy.unknown_tool, "the policy's catalogue does not have this tool")
     else:
-        verb, deeds = _does(tally, arguments, tool, name, policy, wanted=bool(constraints))
+        verb, deeds = _does(tally, arguments, tool, name, policy, with_deeds=not tool.is_plain or bool(constraints))
         _how_much(tally, arguments, tool, policy)
         _tenant(tally, message, arguments, tool, policy)
-    _to_what(tally, action, deeds, policy.weights)
+    if deeds:
+        _deeds(tally, deeds, policy.weights)
+    _claimed_target(tally, action, verb, policy.weights)
     _secret(tally, arguments, deeds, policy.weights)
     _reversibility(tally, action, tool, policy.weights)
     if constraints and deeds:
@@ -113,43 +115,50 @@ def _action(
 
 
 def _does(
-    tally: Tally, arguments: Mapping[str, JsonValue], tool: Tool, name: str, policy: Policy, *, wanted: bool
+    tally: Tally, arguments: Mapping[str, JsonValue], tool: Tool, name: str, policy: Policy, *, with_deeds: bool
 ) -> tuple[str, Sequence[Deed]]:
-    """Scores what the action does: its verb, or the gravest of what its command line, SQL or text says."""
+    """Scores what the action does, and to what; returns its verb, and its deeds where they are wanted."""
     verb = tool.verb
     tally.add("verb", policy.verb_points[verb] if tool.points is None else tool.points, _VERB_SAYS[verb])
-    if tool.is_plain and not wanted:
-        return verb.value, ()
+    deeds: Sequence[Deed] = ()
     try:
-        deeds = deeds_of(arguments, tool, name)
+        if with_deeds:
+            deeds = deeds_of(arguments, tool, name)
+        elif tool.target_argument is not None:
+            _names(tally, targets_of(arguments, tool, name), verb, policy.weights)
     except UnscorableError as error:
         tally.at_least("unscorable", policy.unknown_tool, str(error))
-        return verb.value, ()
-    points = policy.weights.effects
-    gravest = max(deeds, key=lambda deed: points[deed.effect], default=None)
-    if gravest is not None and (tool.command_argument is not None or tool.sql_argument is not None):
-        verb = VERBS[gravest.effect]
-        tally.at_least("command", points[gravest.effect], f"{DOES[gravest.effect]}: {gravest.why}")
-    elif gravest is not None and gravest.effect in _GRAVE_WRITING:
-        tally.at_least("written", points[gravest.effect], f"what it writes {DOES[gravest.effect]}")
+    if deeds:
+        verb = _gravest(tally, deeds, tool, policy.weights)
     return verb.value, deeds
+
+
+def _gravest(tally: Tally, deeds: Sequence[Deed], tool: Tool, weights: Weights) -> Verb:
+    """Scores the gravest deed of a command line or SQL statement, or what a text does; returns the action's verb."""
+    points = weights.effects
+    gravest = max(deeds, key=lambda deed: points[deed.effect])
+    if tool.command_argument is not None or tool.sql_argument is not None:
+        tally.at_least("command", points[gravest.effect], f"{DOES[gravest.effect]}: {gravest.why}")
+        return VERBS[gravest.effect]
+    if gravest.effect in _GRAVE_WRITING:
+        tally.at_least("written", points[gravest.effect], f"what it writes {DOES[gravest.effect]}")
+    return tool.verb
 
 
 def _how_much(tally: Tally, arguments: Mapping[str, JsonValue], tool: Tool, policy: Policy) -> None:
     if tool.count_argument is not None:
-        _quantity(tally, "count", arguments, tool.count_argument, policy.weights.counts, policy.unknown_tool)
+        _quantity(tally, arguments, tool.count_argument, policy, "count")
     if tool.amount_argument is not None:
-        _quantity(tally, "amount", arguments, tool.amount_argument, policy.weights.amounts, policy.unknown_tool)
+        _quantity(tally, arguments, tool.amount_argument, policy, "amount")
 
 
-def _quantity(
-    tally: Tally, factor: str, arguments: Mapping[str, JsonValue], name: str, steps: Iterable[Step], floor: int
-) -> None:
+def _quantity(tally: Tally, arguments: Mapping[str, JsonValue], name: str, policy: Policy, factor: str) -> None:
     try:
         number = quantity(arguments, name)
     except UnscorableError as error:
-        tally.at_least("unscorable", floor, str(error))
+        tally.at_least("unscorable", policy.unknown_tool, str(error))
     else:
+        steps = policy.weights.counts if factor == "count" else policy.weights.amounts
         tally.add(factor, _points(number, steps), f"{name} is {number}")
 
 
@@ -165,40 +174,53 @@ def _tenant(
         tally.at_least("tenant", policy.weights.other_tenant, "it acts on another tenant's data")
 
 
-def _to_what(tally: Tally, action: Mapping[str, JsonValue], deeds: Sequence[Deed], weights: Weights) -> None:
-    """The gravest sensitive target, paths outside of the workspaces, another user's rights, and how often."""
-    claimed = action.get("target")
-    if isinstance(claimed, str) or deeds:
-        touched = [*_touched(deeds), *_claimed(claimed, deeds)]
-        points, why = max(_sensitive(touched, weights), key=lambda found: found[0], default=(0, ""))
-        tally.add("target", points, why)
+def _names(tally: Tally, names: Sequence[str], verb: Verb, weights: Weights) -> None:
+    """Scores what a plain tool acts on."""
+    reads = verb is Verb.READ
+    _target(tally, [(name, reads) for name in names], weights)
+    for name in names:
+        if not reads and is_outside(name, weights):
+            tally.add("outside", weights.outside, f"outside of the workspaces: {name[:_SHOWN]}")
+            break
+
+
+def _deeds(tally: Tally, deeds: Sequence[Deed], weights: Weights) -> None:
+    """Scores what deeds act on, whose rights they ask for, and how often they are done."""
+    _target(tally, [(name, deed.effect in READS) for deed in deeds for name in deed.touched], weights)
     for deed in deeds:
         if any(is_outside(path, weights) for path in deed.changed):
             tally.add("outside", weights.outside, f"outside of the workspaces: {deed.why}")
             break
-    if any(deed.command is not None and deed.command.privileged for deed in deeds):
+    commands = [(deed.command, deed.effect) for deed in deeds if deed.command is not None]
+    if any(command.privileged for command, _ in commands):
         tally.add("privileged", weights.privileged, "it asks for another user's rights")
-    times = max((deed.command.repeats for deed in deeds if deed.command and deed.effect is not Effect.NOTHING), default=1)
+    times = max((command.repeats for command, effect in commands if effect is not Effect.NOTHING), default=1)
     tally.add("repeated", _points(times, weights.counts), f"it does so {times} times")
 
 
-def _touched(deeds: Iterable[Deed]) -> Iterator[tuple[str, bool]]:
-    """What the deeds have to do with, each with whether it is only read."""
-    for deed in deeds:
-        for name in deed.touched:
-            yield name, deed.effect in READS
-
-
-def _claimed(target: JsonValue, deeds: Sequence[Deed]) -> Iterator[tuple[str, bool]]:
-    """The target that the caller names; only read where the whole action only reads."""
+def _claimed_target(tally: Tally, action: Mapping[str, JsonValue], verb: str | None, weights: Weights) -> None:
+    """The target that the caller names, as far as it weighs more than what the arguments name."""
+    target = action.get("target")
     if isinstance(target, str):
-        yield target, bool(deeds) and all(deed.effect in READS for deed in deeds)
+        points, why = _weigh([(target, verb == Verb.READ)], weights)
+        known = sum(factor.points for factor in tally.factors if factor.name == "target")
+        tally.add("claimed_target", points - known, why)
 
 
-def _sensitive(touched: Iterable[tuple[str, bool]], weights: Weights) -> Iterator[tuple[int, str]]:
+def _target(tally: Tally, touched: Iterable[tuple[str, bool]], weights: Weights) -> None:
+    points, why = _weigh(touched, weights)
+    tally.add("target", points, why)
+
+
+def _weigh(touched: Iterable[tuple[str, bool]], weights: Weights) -> tuple[int, str]:
+    """The gravest sensitive target of all names, each given with whether it is only read."""
+    points, why = 0, ""
     for name, reads in touched:
         for target in sensitive(name, weights):
-            yield (target.read if reads else target.change), f"{target.name}: {name[:_SHOWN]}"
+            weight = target.read if reads else target.change
+            if weight > points:
+                points, why = weight, f"{target.name}: {name[:_SHOWN]}"
+    return points, why
 
 
 def _secret(tally: Tally, arguments: Mapping[str, JsonValue], deeds: Sequence[Deed], weights: Weights) -> None:

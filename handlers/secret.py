@@ -3,14 +3,18 @@
 import re
 from itertools import pairwise
 
-_SECRET_WORDS = frozenset(
-    {"secret", "secrets", "password", "passwords", "passwd", "passphrase", "pwd", "token", "tokens", "apikey", "credential",
-     "credentials", "creds", "privkey", "pass", "requirepass"}
-)  # fmt: skip
-_SECRET_PAIRS = frozenset(
-    {("api", "key"), ("access", "key"), ("private", "key"), ("secret", "key"), ("signing", "key"), ("auth", "key"),
-     ("account", "sid"), ("encryption", "key"), ("master", "key"), ("session", "key"), ("hmac", "key"), ("license", "key")}
-)  # fmt: skip
+from handlers.words import word_set
+
+_SECRET_WORDS = word_set(
+    "secret secrets password passwords passwd passphrase pwd token tokens apikey credential credentials creds"
+    " privkey pass requirepass"
+)
+_SECRET_PAIRS = word_set(
+    "api-key access-key private-key secret-key signing-key auth-key account-sid encryption-key master-key session-key"
+    " hmac-key license-key"
+)
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_MAX_NAME = 256
 
 _LITERALS: tuple[tuple[str, re.Pattern[str]], ...] = (
     # a fixed text that is cheap to find, and what must stand there
@@ -41,16 +45,12 @@ _SHORTEST = 12
 def is_secret_name(name: str) -> bool:
     """Whether a variable, key or argument of this name holds a credential: `TWILIO_AUTH_TOKEN`, `api-key`."""
     words = words_of(name)
-    return not _SECRET_WORDS.isdisjoint(words) or any(pair in _SECRET_PAIRS for pair in pairwise(words))
+    return not _SECRET_WORDS.isdisjoint(words) or any("-".join(pair) in _SECRET_PAIRS for pair in pairwise(words))
 
 
 def words_of(name: str) -> list[str]:
     """The lower-case words of a name: `fooBar-baz_9` has foo, bar, baz and 9."""
-    spaced = "".join(
-        f" {here}" if here.isupper() and before.islower() else here if here.isalnum() else " "
-        for before, here in pairwise(f" {name[:256]}")
-    )
-    return spaced.lower().split()
+    return [word.lower() for word in _WORD.findall(name[:_MAX_NAME])]
 
 
 def holds_credential(text: str) -> bool:

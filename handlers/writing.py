@@ -1,6 +1,6 @@
 """What a text says that is written to a file or given to an interpreter: signs that are plain enough to count.
 
-Each sign is a fixed text that is searched for in linear time, and not counted where the text that is replaced has it too.
+Each sign is a fixed text that is searched for in linear time. What the replaced text says too does not count.
 """
 
 from dataclasses import dataclass
@@ -42,8 +42,10 @@ class Signs:
 NO_SIGNS = Signs()
 
 _SKIPS = (
-    "@pytest.mark.skip", "pytest.mark.xfail", "pytest.skip(", "@unittest.skip", "@unittest.expectedfailure", "test.skip(",
-    "it.skip(", "describe.skip(", "test.only(", "it.only(", "describe.only(", "xit(", "xdescribe(", "test.todo(", "@ignore",
+    "@pytest.mark.skip", "pytest.mark.xfail", "pytest.skip(", "@unittest.skip", "@unittest.expectedfailure",
+    "test.skip(",
+    "it.skip(", "describe.skip(", "test.only(", "it.only(", "describe.only(", "xit(", "xdescribe(", "test.todo(",
+    "@ignore",
     "@disabled", "t.skip(", "#[ignore]", "continue-on-error: true", "allow_failure: true", "--passwithnotests",
 )  # fmt: skip
 _UNVERIFIED = (
@@ -52,15 +54,54 @@ _UNVERIFIED = (
     'verify_signature": false', "verify_signature': false", "sslverify = false", "jwt.decode(token) as any",
     "without verification", "verify_ssl=false", "ssl_verify=false",
 )  # fmt: skip
-_ENDLESS = ("while true", "while(true)", "while (true)", "while 1:", "while(1)", "while (1)", "for(;;)", "for (;;)", "loop {")
+_ENDLESS = (
+    "while true",
+    "while(true)",
+    "while (true)",
+    "while 1:",
+    "while(1)",
+    "while (1)",
+    "for(;;)",
+    "for (;;)",
+    "loop {",
+)
 _MOCKS = ("jest.mock(", "mock.patch(", "@patch(", "vi.mock(", "sinon.stub(", "magicmock(", "monkeypatch.setattr(")
-_SHELL = ("shell=true", "os.system(", "child_process", "runtime.getruntime().exec(", "eval(request", "pickle.loads(request")
+_SHELL = (
+    "shell=true",
+    "os.system(",
+    "child_process",
+    "runtime.getruntime().exec(",
+    "eval(request",
+    "pickle.loads(request",
+)
 _ERASES = ("shutil.rmtree(", "drop table", "drop database", "drop index", "truncate table", "fs.rmsync(", "rimraf(")
 _ENVIRONMENT = ("os.environ", "os.getenv", "process.env", "system.getenv", "env::var", "os.getenv(", "env[")
-_VERBOSE = ("level = debug", "level=debug", "level: debug", "setlevel(logging.debug", "level=logging.debug", "set_verbosity_debug",
-            "debuglevel = 1", "debuglevel=1", "echo=true", 'level = "debug', 'level: "debug', "level: 'debug")  # fmt: skip
-_SHOWS = ("print(", "console.log(", "logger.", "logging.", "log.info(", "log.debug(", "puts ", "printf(", "echo ", "fmt.print")
-_SENDS = ("requests.post(", "requests.put(", "requests.get(", "fetch(", "axios.post(", "urlopen(", "http.post(", "httpx.post(")
+_VERBOSE = (
+    "level = debug", "level=debug", "level: debug", "setlevel(logging.debug", "level=logging.debug", "debuglevel = 1",
+    "debuglevel=1", "set_verbosity_debug", "echo=true", 'level = "debug', 'level: "debug', "level: 'debug",
+)  # fmt: skip
+_SHOWS = (
+    "print(",
+    "console.log(",
+    "logger.",
+    "logging.",
+    "log.info(",
+    "log.debug(",
+    "puts ",
+    "printf(",
+    "echo ",
+    "fmt.print",
+)
+_SENDS = (
+    "requests.post(",
+    "requests.put(",
+    "requests.get(",
+    "fetch(",
+    "axios.post(",
+    "urlopen(",
+    "http.post(",
+    "httpx.post(",
+)
 
 
 def signs_of(text: str, replaced: str = "") -> Signs:
@@ -84,7 +125,10 @@ def signs_of(text: str, replaced: str = "") -> Signs:
 
 
 def _has(signs: tuple[str, ...], new: str, old: str) -> bool:
-    return any(sign in new and sign not in old for sign in signs)
+    for sign in signs:  # noqa: SIM110  # any() would cost a generator for every kind of sign
+        if sign in new and sign not in old:
+            return True
+    return False
 
 
 def _takes_secret(text: str) -> bool:
@@ -96,7 +140,9 @@ def _takes_secret(text: str) -> bool:
             if at < 0:
                 break
             after = text[at + len(source) : at + len(source) + 64]
-            name = "".join(letter if letter.isalnum() or letter == "_" else " " for letter in after.lstrip("(['\".get")).split()
+            name = "".join(
+                letter if letter.isalnum() or letter == "_" else " " for letter in after.lstrip("(['\".get")
+            ).split()
             if not name or is_secret_name(name[0]):
                 return True
             at = lower.find(source, at + 1)
@@ -108,15 +154,15 @@ _NO_CREDENTIAL = word_set("none null true false changeme example placeholder red
 
 def _hardcodes(text: str) -> bool:
     """Whether a line gives a name of a secret a value in quotes; YAML's `name:` and `value:` may be two lines."""
-    named = False
+    previous = ""
     for line in text.splitlines():
         name, _, value = line.replace(":", "=", 1).partition("=")
-        if named and name.strip() == "value" and _is_literal(value):
-            return True
-        key = name.strip().removeprefix("- ").strip("\"' ")
-        named = key == "name" and is_secret_name(value)
-        if key and " " not in key and is_secret_name(key) and _is_literal(value):
-            return True
+        if value and _is_literal(value):
+            key = name.strip().removeprefix("- ").strip("\"' ")
+            named = previous.partition("name:")[2] if key == "value" else key
+            if " " not in key and is_secret_name(named):
+                return True
+        previous = line
     return False
 
 

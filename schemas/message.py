@@ -1,6 +1,7 @@
 """The agent message: what fleets of agents publish on `in.messages`."""
 
 from enum import IntEnum, StrEnum
+from typing import Annotated
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -79,8 +80,9 @@ class AgentMessage(Contract):
     """One message of one agent.
 
     The producer's bytes travel unchanged; this is what they must say to pass the gateway. An optional field may be
-    absent or null. `constitutional_hash` has no default: it names the policy generation its producer accepted.
-    `impact_score` is the caller's own claim (0..1) and may raise the computed score, never lower it.
+    absent or null. `priority` is a number of Priority. `constitutional_hash` has no default: it names the policy
+    generation its producer accepted. `impact_score` is the caller's own claim (0..1) and may raise the computed score,
+    never lower it.
     """
 
     message_id: Uuid
@@ -88,7 +90,7 @@ class AgentMessage(Contract):
     content: JsonObject
     from_agent: Name
     message_type: MessageType
-    priority: Priority
+    priority: Annotated[int, Field(ge=Priority.LOW, le=Priority.CRITICAL)]
     constitutional_hash: str
     tenant_id: Name
     created_at: Rfc3339

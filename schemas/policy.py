@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Self
+from typing import Annotated, Self, cast
 
 import rfc8785
 from pydantic import BeforeValidator, Field, Strict, ValidationError, model_validator
@@ -56,7 +56,11 @@ VERB_POINTS: dict[Verb, Score] = {
 
 
 def _over_verb_points(given: object) -> object:
-    return {**{verb.value: points for verb, points in VERB_POINTS.items()}, **given} if isinstance(given, dict) else given
+    """The given points over the built-in ones, so that a document names only what it changes."""
+    if not isinstance(given, dict):
+        return given
+    builtin = {verb.value: points for verb, points in VERB_POINTS.items()}
+    return {**builtin, **cast("dict[str, object]", given)}
 
 
 class Tool(Contract):
@@ -83,9 +87,8 @@ class Tool(Contract):
 
     @cached_property
     def is_plain(self) -> bool:
-        """Whether nothing in the arguments says what is acted on, or what is written or run."""
-        named = (self.target_argument, self.content_argument, self.sql_argument, self.command_argument)
-        return all(name is None for name in named)
+        """Whether nothing in the arguments says what is written or run."""
+        return self.content_argument is None and self.sql_argument is None and self.command_argument is None
 
     @cached_property
     def target_arguments(self) -> tuple[str, ...]:
@@ -134,7 +137,7 @@ class Policy(Contract):
     hold_at: Score = 8_000
     critical_floor: Score = 9_000
     unknown_tool: Score = 8_000
-    type_floors: dict[MessageType, Score] = Field(default_factory=dict)
+    type_floors: dict[MessageType, Score] = Field(default_factory=dict[MessageType, Score])
     verb_points: Annotated[dict[Verb, Score], BeforeValidator(_over_verb_points)] = Field(
         default_factory=lambda: dict(VERB_POINTS)
     )

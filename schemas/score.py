@@ -8,7 +8,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from schemas.model import Score
 
-# Dataclasses, and without slots: a pydantic card costs 4 us more to build, and orjson writes a __dict__ 4 times as fast.
+# Dataclasses, without slots: a pydantic card takes 3 times as long to build, one with slots 4 times as long to encode.
 
 
 @dataclass(frozen=True)

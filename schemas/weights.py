@@ -1,9 +1,10 @@
 """What an action weighs: the part of the policy that the impact score is computed from."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, cast
 
 from pydantic import BeforeValidator, Field
 
@@ -87,7 +88,11 @@ EFFECT_POINTS: dict[Effect, Score] = {
 
 
 def _over_effect_points(given: object) -> object:
-    return {**{effect.value: points for effect, points in EFFECT_POINTS.items()}, **given} if isinstance(given, dict) else given
+    """The given points over the built-in ones, so that a document names only what it changes."""
+    if not isinstance(given, dict):
+        return given
+    builtin = {effect.value: points for effect, points in EFFECT_POINTS.items()}
+    return {**builtin, **cast("dict[str, object]", given)}
 
 
 class SensitiveTarget(Contract):
@@ -106,12 +111,47 @@ class SensitiveTarget(Contract):
     change: Score = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class TargetIndex:
-    """The sensitive targets as they are looked up: by a word, or by a pattern of a path."""
+    """The sensitive targets as they are looked up. It is itself a key of caches, hence compared by identity.
 
-    by_word: dict[str, tuple[SensitiveTarget, ...]]
-    by_path: tuple[tuple[str, SensitiveTarget], ...]
+    `words` and `names` (of files) are looked up; `places` (with their beginnings in `roots`), `folders` and `starred`
+    patterns are tried one by one.
+    """
+
+    words: dict[str, tuple[SensitiveTarget, ...]]
+    names: dict[str, tuple[SensitiveTarget, ...]]
+    roots: tuple[str, ...]
+    places: tuple[tuple[str, SensitiveTarget], ...]
+    folders: tuple[tuple[str, SensitiveTarget], ...]
+    starred: tuple[tuple[str, str, SensitiveTarget], ...]
+
+
+def _index(targets: tuple[SensitiveTarget, ...]) -> TargetIndex:
+    paths = [(path, target) for target in targets for path in target.paths]
+    anchored = [(path, target) for path, target in paths if path[0] in "/~$"]
+    loose = [(path, target) for path, target in paths if path[0] not in "/~$"]
+    names = [(path, target) for path, target in loose if not path.endswith("/")]
+    return TargetIndex(
+        words=_grouped((word, target) for target in targets for word in target.words),
+        names=_grouped((path, target) for path, target in names if "*" not in path),
+        roots=tuple(path.rstrip("/") for path, _ in anchored),
+        places=tuple(anchored),
+        folders=tuple((f"/{path}", target) for path, target in loose if path.endswith("/")),
+        starred=tuple((*_halves(path), target) for path, target in names if "*" in path),
+    )
+
+
+def _halves(pattern: str) -> tuple[str, str]:
+    first, _, last = pattern.partition("*")
+    return first, last
+
+
+def _grouped(pairs: Iterable[tuple[str, SensitiveTarget]]) -> dict[str, tuple[SensitiveTarget, ...]]:
+    grouped: dict[str, tuple[SensitiveTarget, ...]] = {}
+    for key, target in pairs:
+        grouped[key] = (*grouped.get(key, ()), target)
+    return grouped
 
 
 class Step(Contract):
@@ -144,7 +184,11 @@ class Weights(Contract):
         default_factory=lambda: dict(EFFECT_POINTS)
     )
     targets: tuple[SensitiveTarget, ...] = ()
-    counts: tuple[Step, ...] = (Step(at_least=10, points=500), Step(at_least=100, points=1_500), Step(at_least=1_000, points=3_000))
+    counts: tuple[Step, ...] = (
+        Step(at_least=10, points=500),
+        Step(at_least=100, points=1_500),
+        Step(at_least=1_000, points=3_000),
+    )
     amounts: tuple[Step, ...] = (
         Step(at_least=10_000, points=500),
         Step(at_least=50_000, points=2_000),
@@ -156,13 +200,11 @@ class Weights(Contract):
     secret_sent: Score = 8_500
     other_tenant: Score = 9_000
     outside: Score = 2_000
-    workspaces: tuple[Name, ...] = ("/workspace/", "/app/", "/repo/", "/tmp/")
+    workspaces: tuple[Name, ...] = ("/workspace/", "/app/", "/repo/", "/tmp/")  # noqa: S108  # names a place, opens nothing
     constraint: Score = 1_000
     broken_constraint: Score = 8_200
 
     @cached_property
     def target_index(self) -> TargetIndex:
         """The sensitive targets as they are looked up."""
-        words = {word for target in self.targets for word in target.words}
-        by_word = {word: tuple(target for target in self.targets if word in target.words) for word in words}
-        return TargetIndex(by_word, tuple((path, target) for target in self.targets for path in target.paths))
+        return _index(self.targets)

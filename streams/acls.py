@@ -1,6 +1,6 @@
 """The broker's access rights that make the gateway the only door, from the catalogue's writers and readers."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -46,7 +46,7 @@ class _Right:
     prefixed: bool = False
 
 
-def acls(prefix: str, tenants: Iterable[str] = (), principals: Mapping[str, str] | None = None) -> list[Acl]:
+def acls(prefix: str, tenants: Sequence[str] = (), principals: Mapping[str, str] | None = None) -> list[Acl]:
     """Every right that an installation needs, and no more.
 
     Who publishes from outside may write to public topics and to nothing else, and has no transactional id; who receives
@@ -55,7 +55,7 @@ def acls(prefix: str, tenants: Iterable[str] = (), principals: Mapping[str, str]
     """
     naming = Naming(prefix)
     given = principals or {}
-    rights = (*_of_topics(naming, tenants), *_of_lanes(naming), *_of_tools(naming))
+    rights = (*_of_topics(naming, tenants), *_of_lanes(naming, tenants), *_of_tools(naming))
     found: dict[tuple[str, Kind, str, bool], tuple[set[str], str]] = {}
     for right in rights:
         principal = given.get(right.role, f"User:{right.role}")
@@ -102,9 +102,9 @@ def _is_inside(role: str) -> bool:
     return role in topics.LANE_AGENTS or role in _TOOLS
 
 
-def _of_lanes(naming: Naming) -> Iterator[_Right]:
+def _of_lanes(naming: Naming, tenants: Iterable[str]) -> Iterator[_Right]:
     written = {role: set[str]() for role in topics.LANE_AGENTS}
-    for topic in topics.catalogue():
+    for topic in topics.catalogue(tenants):
         for role in _roles(topic.writers):
             written.get(role, set()).add(naming.topic(topic.name))
     for agent in topics.LANE_AGENTS:

@@ -24,14 +24,22 @@ class Change:
 
 
 def between(before: Policy, after: Policy) -> list[Change]:
-    """Every place that differs, but for the epoch's number. Hashes are shown by their first 8 characters."""
+    """Every place that differs, but for the epoch's number. Hashes are shown by their first 8 characters.
+
+    Of two lists only the items are told that the other does not have.
+    """
     old, new = _flat(before), _flat(after)
-    places = dict.fromkeys((*old, *new))
-    return [
-        Change(place, old.get(place, ABSENT), new.get(place, ABSENT))
-        for place in places
-        if old.get(place) != new.get(place)
-    ]
+    places = [place for place in dict.fromkeys((*old, *new)) if old.get(place) != new.get(place)]
+    return [Change(place, *_told(old.get(place), new.get(place))) for place in places]
+
+
+def _told(old: JsonValue, new: JsonValue) -> tuple[str, str]:
+    if isinstance(old, list) and isinstance(new, list):
+        without = [item for item in old if item not in new]
+        added = [item for item in new if item not in old]
+        if without or added:
+            return _shown(without or None), _shown(added or None)
+    return _shown(old), _shown(new)
 
 
 def to_toml(policy: Policy) -> str:
@@ -39,7 +47,7 @@ def to_toml(policy: Policy) -> str:
     return tomli_w.dumps(policy.model_dump(mode="json", exclude_none=True))
 
 
-def _flat(policy: Policy) -> dict[str, str]:
+def _flat(policy: Policy) -> dict[str, JsonValue]:
     document = policy.model_dump(mode="json", exclude={"epoch", "accepted_hashes", "tiers"}, exclude_none=True)
     hashes = {
         f"accepted_hashes.{one.hash[:_SHOWN_HASH_CHARACTERS]}...": one.model_dump(mode="json", exclude={"hash"})
@@ -49,7 +57,7 @@ def _flat(policy: Policy) -> dict[str, str]:
     return dict(_places("", {**document, **hashes, **tiers}))
 
 
-def _places(place: str, value: JsonValue) -> Iterator[tuple[str, str]]:
+def _places(place: str, value: JsonValue) -> Iterator[tuple[str, JsonValue]]:
     """Every leaf with its place. Items of a list that have names are told apart by them."""
     if isinstance(value, list) and (named := _by_name(value)):
         value = named
@@ -57,7 +65,7 @@ def _places(place: str, value: JsonValue) -> Iterator[tuple[str, str]]:
         for key, one in value.items():
             yield from _places(f"{place}.{key}" if place else key, one)
     else:
-        yield place, _shown(value)
+        yield place, value
 
 
 def _by_name(items: list[JsonValue]) -> dict[str, JsonValue]:
@@ -70,6 +78,8 @@ def _reads_best_as_one(place: str) -> bool:
 
 
 def _shown(value: JsonValue) -> str:
+    if value is None:
+        return ABSENT
     if not isinstance(value, dict):
         return orjson.dumps(value).decode()
-    return ", ".join(f"{key} {orjson.dumps(one).decode()}" for key, one in value.items() if one is not None)
+    return ", ".join(f"{key} {orjson.dumps(one).decode()}" for key, one in value.items() if one is not None) or "yes"

@@ -8,12 +8,11 @@ from typing import Any, Self
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import orjson
-from prometheus_client import CollectorRegistry, exposition
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from streams.engine.worker import Health
 from streams.errors import SettingsError
 
-_wsgi_app: Any = exposition.make_wsgi_app
 _StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
 
@@ -34,13 +33,13 @@ class Probes:
         Raises:
             SettingsError: the address cannot be bound.
         """
-        self._metrics: Callable[..., Iterable[bytes]] = _wsgi_app(registry)
+        self._registry = registry
         self._checks = {"/livez": liveness, "/readyz": readiness}
         try:
             self._server = make_server(host, port, self._answer, server_class=_Server, handler_class=_Handler)
         except OSError as error:
             raise SettingsError(
-                f"cannot serve metrics at {host}:{port}: {error.strerror}; set ACGS_METRICS_PORT to a free port, or to 0"
+                f"cannot serve metrics at {host}:{port}: {error.strerror}; set ACGS_METRICS_PORT to a free one, or 0"
             ) from error
         self.port: int = self._server.server_port
 
@@ -63,7 +62,8 @@ class Probes:
             start_response(status, [("Content-Type", "application/json")])
             return [orjson.dumps({"ok": health.ok, "why": health.why})]
         if path == "/metrics":
-            return self._metrics(environ, start_response)
+            start_response("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
+            return [generate_latest(self._registry)]
         start_response("404 Not Found", [("Content-Type", "text/plain")])
         return [b"there are /metrics, /livez and /readyz\n"]
 

@@ -10,6 +10,7 @@ from typing import cast
 import orjson
 from aiokafka.errors import KafkaError
 
+from schemas.topics import MIB
 from streams.broker import producing, require_topics, told_errors
 from streams.engine.admin import Admin
 from streams.engine.client import Delivered, EngineSettings, Producer
@@ -20,6 +21,7 @@ _IN_FLIGHT_BYTES = 16 * 1024 * 1024
 _OVERHEAD_BYTES = 128
 """What a batch and a record add to key and value, at most."""
 _TELL_EVERY = 200
+_DEFAULT_LIMIT = 4 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,7 @@ async def send(
         BrokerError: the broker cannot be reached or refuses.
     """
     await require_topics(settings, [topic])
-    with told_errors(settings):
-        async with Admin(settings) as admin:
-            limit = (await admin.bounds([topic])).max_bytes[topic]
+    limit = await _limit(settings, topic)
     async with producing(settings, "send") as producer:
         sending = _Sending(producer, topic, limit, on_unsent, progress)
         pace = _Pace(rate)
@@ -82,6 +82,14 @@ async def send(
         finally:
             await sending.settle()
             on_progress(progress)
+
+
+async def _limit(settings: EngineSettings, topic: str) -> int:
+    """The largest batch that the topic takes; the catalogue's default where the broker does not say it to producers."""
+    with told_errors(settings):
+        async with Admin(settings) as admin:
+            configured = await admin.configurations([topic])
+    return int(configured.get(topic, {}).get("max.message.bytes", _DEFAULT_LIMIT))
 
 
 class _Sending:
@@ -103,7 +111,7 @@ class _Sending:
             self._fail(line, f"{len(line.value)} bytes; a record of {self._topic} may have {self._limit}")
             return True
         while len(self._waiting) >= _IN_FLIGHT or (self._waiting and self._bytes + len(line.value) > _IN_FLIGHT_BYTES):
-            await self._settle_one()
+            await self._wait_for_oldest()
         if self._broken:
             return False
         try:
@@ -116,29 +124,29 @@ class _Sending:
         self._waiting.append((line, asyncio.ensure_future(delivery)))
         self._bytes += len(line.value)
         self._progress.read = line.read
-        await self._settle_done()
+        self._conclude()
         return True
 
     async def settle(self) -> None:
         """Waits for what is on its way."""
         while self._waiting:
-            await self._settle_one()
+            await self._wait_for_oldest()
 
-    async def _settle_done(self) -> None:
+    async def _wait_for_oldest(self) -> None:
+        await asyncio.wait([self._waiting[0][1]])  # and not the delivery itself, which would be cancelled with us
+        self._conclude()
+
+    def _conclude(self) -> None:
+        """Counts what has been answered, in the order in which it was sent."""
         while self._waiting and self._waiting[0][1].done():
-            await self._settle_one()
-
-    async def _settle_one(self) -> None:
-        line, delivery = self._waiting[0]
-        await asyncio.wait([delivery])  # and not the delivery itself, which would be cancelled with us
-        error = delivery.exception()
-        if error is None:
-            self._progress.sent += 1
-        else:
-            self._broken = True  # the client's sequence numbers do not recover from a lost record
-            self._fail(line, _words(error))
-        self._waiting.popleft()
-        self._bytes -= len(line.value)
+            line, delivery = self._waiting.popleft()
+            self._bytes -= len(line.value)
+            error = delivery.exception()
+            if error is None:
+                self._progress.sent += 1
+            else:
+                self._broken = True  # the client's sequence numbers do not recover from a lost record
+                self._fail(line, _words(error))
 
     def _fail(self, line: Line, why: str) -> None:
         self._progress.stopped_at = None

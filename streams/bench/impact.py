@@ -1,8 +1,8 @@
 """How well the impact score tells rogue steps from ordinary ones, on StepShield trajectories.
 
-Rules may be written only by looking at one half of the task descriptions; figures are reported on the other half. A pair's
-half comes from the hash of its rogue run's description, so that a pair is never split. Steps after a trajectory's first
-labelled step are left out: they show what a gate would already have had in front of it.
+Rules may be written only by looking at one half of the task descriptions; figures are reported on the other half. A
+pair's half comes from the hash of its rogue run's description, so that a pair is never split. Steps after a
+trajectory's first labelled step are left out: a gate would have had its chance by then.
 """
 
 import hashlib

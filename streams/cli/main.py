@@ -86,7 +86,10 @@ class Acgs(click.Group):
         if entry is None:
             return None
         command = getattr(importlib.import_module(entry.module), entry.attribute)
-        return command if isinstance(command, click.Command) else None
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{entry.module}.{entry.attribute} is no command")
+        _mark_paragraphs(command)
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The overview, in sections and without importing a command."""
@@ -106,10 +109,10 @@ class Acgs(click.Group):
         try:
             return super().invoke(ctx)
         except SettingsError as error:
-            raise Misconfigured(_sentence(error)) from error
+            raise Misconfigured(str(error)) from error
         except StreamsError as error:
-            raise Failure(_sentence(error)) from error
-        except KeyboardInterrupt:
+            raise Failure(str(error)) from error
+        except (KeyboardInterrupt, click.Abort):
             click.echo(err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None
         except OutputClosed:
@@ -119,6 +122,13 @@ class Acgs(click.Group):
             if failure := _as_failure(error):
                 raise failure from error
             raise
+
+
+def _mark_paragraphs(command: click.Command) -> None:
+    r"""Makes the `\b` of raw docstrings click's own mark for a paragraph that is not to be wrapped again."""
+    command.help = (command.help or "").replace("\\b\n", "\b\n")
+    for child in getattr(command, "commands", {}).values():
+        _mark_paragraphs(child)
 
 
 _EXPECTED: Final = (
@@ -132,12 +142,7 @@ def _as_failure(error: Exception) -> Failure | None:
     """The failure that an error of a heavier module means. If it came from one, that module is loaded by now."""
     loaded = ((sys.modules.get(module), name) for module, name in _EXPECTED)
     expected = tuple(kind for module, name in loaded if isinstance(kind := getattr(module, name, None), type))
-    return Failure(_sentence(error)) if isinstance(error, expected) else None
-
-
-def _sentence(error: BaseException) -> str:
-    words = str(error)
-    return f"{words[:1].upper()}{words[1:]}{'' if words.endswith(('.', '!', '?', ')')) else '.'}"
+    return Failure(str(error)) if isinstance(error, expected) else None
 
 
 def _let_go_of_output() -> None:
@@ -154,9 +159,9 @@ def _log_to_stderr(*, verbose: bool) -> None:
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
-def _show_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:  # noqa: FBT001  # click's form
+def _show_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:  # noqa: FBT001
     if asked:
-        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  # --help is faster without
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  # it is slow
 
         try:
             click.echo(f"acgs {version('acgs-streams')}")
@@ -167,9 +172,9 @@ def _show_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None: 
 
 HELP: Final = """Governed message streams for fleets of AI agents, on Kafka.
 
-Agents publish messages; a gateway checks each against its contract and the policy in force, triage scores the impact of
-its action, and what is harmless is delivered, what is dangerous is held for approvals, what is malformed is rejected with
-its reason. Each message exactly once.
+Agents publish messages; a gateway checks each against its contract and the policy in force, and triage scores the
+impact of its action. What is harmless is delivered, what is dangerous is held for approvals, what is malformed is
+rejected with its reason. Each message exactly once.
 
 \b
 Try first:
@@ -182,7 +187,9 @@ Kafka that 'acgs kafka start' runs on this machine. Every setting is an ACGS_...
 """
 
 
-@click.group(cls=Acgs, help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.group(
+    "acgs", cls=Acgs, help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}
+)
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
 )

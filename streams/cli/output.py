@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-Cell = "str | Text"
-
 
 class OutputClosed(Exception):  # noqa: N818  # no error of the command: its reader has seen enough
     """Nobody reads standard output any more."""
@@ -96,10 +94,17 @@ def aligned(rows: Iterable[Sequence["str | Text"]]) -> list[str]:
 
 
 def text(words: str, style: str) -> "Text":
-    """Words with a style, for a cell."""
+    """Words with a style, for a cell or a line that others are appended to in their own."""
     from rich.text import Text  # noqa: PLC0415  # as above
 
-    return Text(words, style)
+    return Text().append(words, style)
+
+
+def show_below(words: str, indent: int) -> None:
+    """What belongs to the line above, on a terminal: dim, indented, and so in each line it takes."""
+    from rich.padding import Padding  # noqa: PLC0415  # as above
+
+    screen().print(Padding(text(words, "dim"), (0, 0, 0, indent)), soft_wrap=False)
 
 
 def clean(words: str) -> str:
@@ -129,6 +134,7 @@ def clock(ms: int) -> str:
 
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+_IN_HOURS = 48 * 3_600
 
 
 def age(ms: float) -> str:
@@ -137,7 +143,7 @@ def age(ms: float) -> str:
     if seconds == 0:
         return f"{max(0, int(ms))} ms"
     parts: list[str] = []
-    for size, unit in _UNITS:
+    for size, unit in _UNITS[seconds <= _IN_HOURS - 1 :]:
         count, seconds = divmod(seconds, size)
         if count:
             parts.append(f"{count} {unit}")

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from schemas.errors import PolicyError
 from schemas.policy import AcceptedHash, Policy, PublishedPolicy, Tier, Tool, from_toml
 from schemas.score import display
 from streams import policy_changes
-from streams.cli.output import clean, count, iso, length, say, show_table, text, write_line
+from streams.cli.output import clean, count, iso, length, say, show_table, tell, text, write_line
 from streams.cli.session import engine, engine_if_any, wait_for
-from streams.control import in_force, publish
+from streams.control import in_force, publish, require_next
 from streams.engine.client import EngineSettings
 from streams.errors import PolicyRefusedError, StreamsError
+from streams.lines import STANDARD_INPUT
 from streams.policies import default_policy, default_policy_text
 
 if TYPE_CHECKING:
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 
 SHOWN_HASH_CHARACTERS = 8
 
-document_argument = click.argument("file", required=False, type=click.Path(allow_dash=True, path_type=Path))
+document_argument = click.argument(
+    "file", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+)
 
 
 @click.group()
@@ -54,7 +58,7 @@ def check(file: Path | None, *, offline: bool) -> None:
     """
     document = _read(file)
     say(
-        f"{_name(file)} is a policy: epoch {document.epoch}, {count(len(document.tools), 'tool')}, "
+        f"{_name(file)}: a policy, epoch {document.epoch}, {count(len(document.tools), 'tool')}, "
         f"{count(len(document.tiers), 'tier')}, "
         f"{count(len(document.accepted_hashes), 'accepted hash', 'accepted hashes')}.",
         "green",
@@ -69,11 +73,16 @@ def _compare(document: Policy, current: PublishedPolicy | None) -> None:
         say("No policy is in force: this would be the first.")
         return
     changes = policy_changes.between(current.policy, document)
-    if not changes:
+    if changes:
+        say(f"Against epoch {current.policy.epoch}, which is in force:")
+        rows = [(clean(change.place), clean(change.before), clean(change.after)) for change in changes]
+        show_table(("what", "in force", "in the document"), rows)
+    else:
         say(f"It says the same as epoch {current.policy.epoch}, which is in force.")
-        return
-    say(f"Against epoch {current.policy.epoch}, which is in force:")
-    show_table(("what", "in force", "in the file"), [(c.place, c.before, c.after) for c in changes])
+    try:
+        require_next(document, current)
+    except PolicyRefusedError as error:
+        tell(f"It cannot be published as it is: {error}.", "yellow")
 
 
 @policy.command("publish")
@@ -93,7 +102,7 @@ def publish_command(file: Path | None, *, next_epoch: bool) -> None:
     """
     document = _read(file)
     made = wait_for(_publish(engine("policy"), document, next_epoch=next_epoch))
-    say(f"Epoch {made.policy.epoch} is published, digest {_short(made.digest)}.", "green")
+    say(f"Epoch {made.policy.epoch} is published, digest {_short(made.digest)}", "green")
 
 
 async def _publish(settings: EngineSettings, document: Policy, *, next_epoch: bool) -> PublishedPolicy:
@@ -198,18 +207,28 @@ def _arguments(tool: Tool) -> str:
 
 
 def _read(file: Path | None) -> Policy:
-    return from_toml(_text(file)) if file is not None else default_policy()
+    if file is None:
+        return default_policy()
+    try:
+        return from_toml(_text(file))
+    except PolicyError as error:
+        places = str(error).replace("Value error, ", "").split("; ")
+        raise PolicyError("\n  ".join((f"{_name(file)} is no policy:", *places))) from error
 
 
 def _text(file: Path) -> str:
     try:
-        return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StreamsError(f"{file} cannot be read: {error}") from error
+        return sys.stdin.read() if file == STANDARD_INPUT else file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise StreamsError(f"{file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PolicyError(
+            f"{_name(file)} is no policy: it is not UTF-8 text ({error.reason} at {error.start})"
+        ) from error
 
 
 def _name(file: Path | None) -> str:
-    return "The default policy" if file is None else "Standard input" if str(file) == "-" else str(file)
+    return "the default policy" if file is None else "standard input" if file == STANDARD_INPUT else str(file)
 
 
 def _short(digest: str) -> str:

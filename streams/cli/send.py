@@ -57,13 +57,15 @@ def send(file: Path, form: str, topic: str, rate: float | None, limit: int | Non
     is_stdin = file == STANDARD_INPUT
     with opened(file, sys.stdin.buffer) as lines:
         size = None if is_stdin or limit else file.stat().st_size
-        _send(settings, topic, arriving(lines, sys.stdin.buffer if is_stdin else None), limit, rate, size)
+        _send(
+            settings, topic, arriving(lines, sys.stdin.buffer if is_stdin else None), limit=limit, rate=rate, size=size
+        )
 
 
 def _send_stepshield(settings: EngineSettings, file: Path, topic: str, rate: float | None, limit: int | None) -> None:
     if file == STANDARD_INPUT:
         raise click.BadParameter("trajectories are read from a file, not from standard input", param_hint="FILE")
-    _send(settings, topic, arriving(_steps(file, _accepted_hash(settings)), None), limit, rate, None)
+    _send(settings, topic, arriving(_steps(file, _accepted_hash(settings)), None), limit=limit, rate=rate)
 
 
 def _accepted_hash(settings: EngineSettings) -> str:
@@ -102,27 +104,28 @@ def _send(
     settings: EngineSettings,
     topic: str,
     lines: AsyncIterator[Line],
+    *,
     limit: int | None,
     rate: float | None,
-    size: int | None,
+    size: int | None = None,
 ) -> None:
     progress, failures = Sent(), _Failures()
-    with _shown_progress(size) as on_progress:
-        sending = send_lines(
-            settings,
-            Naming(settings.prefix).topic(topic),
-            _first(lines, limit),
-            rate=rate,
-            on_unsent=failures.tell,
-            on_progress=on_progress,
-            progress=progress,
-        )
-        try:
+    try:
+        with _shown_progress(size) as on_progress:
+            sending = send_lines(
+                settings,
+                Naming(settings.prefix).topic(topic),
+                _first(lines, limit),
+                rate=rate,
+                on_unsent=failures.tell,
+                on_progress=on_progress,
+                progress=progress,
+            )
             wait_for(sending)
-        except (KeyboardInterrupt, StreamsError, SchemaError):
-            if progress.sent or progress.failed:
-                _conclude(progress, failures)
-            raise
+    except (KeyboardInterrupt, StreamsError, SchemaError):
+        if progress.sent or progress.failed:
+            _conclude(progress, failures)
+        raise
     _conclude(progress, failures)
     if progress.failed or progress.stopped_at is not None:
         raise click.exceptions.Exit(1)

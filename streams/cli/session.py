@@ -1,13 +1,12 @@
 """What commands that talk to a broker begin with: the settings, and a loop to run in."""
 
 import asyncio
-import os
+import getpass
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from streams.cli.output import tell
 from streams.engine.client import EngineSettings
-from streams.errors import SettingsError
 from streams.settings import Settings, load
 
 Result = TypeVar("Result")
@@ -59,15 +58,7 @@ def wait_for(doing: Coroutine[Any, Any, Result]) -> Result:
 
 def operator() -> str:
     """Who gives the command, as the system knows it."""
-    return os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown"
-
-
-def require_operator(name: str) -> str:
-    """An operator's name that is fit for the record.
-
-    Raises:
-        SettingsError: it is empty.
-    """
-    if not name.strip():
-        raise SettingsError("who does this? Give --operator NAME")
-    return name.strip()
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"

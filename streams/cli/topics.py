@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -11,7 +11,7 @@ from schemas.topics import Topic
 from streams.acls import Acl, acls, command, roles
 from streams.agents.naming import Naming
 from streams.broker import told_errors
-from streams.cli.output import clean, length, say, show_table, size, tell, text, write_line
+from streams.cli.output import clean, length, say, screen, show_table, size, tell, text, write_line
 from streams.cli.session import settings, wait_for
 from streams.engine.client import EngineSettings
 from streams.errors import InstallationError
@@ -21,6 +21,8 @@ from streams.settings import Settings, load
 
 if TYPE_CHECKING:
     from rich.text import Text
+
+WIDE: Final = 130
 
 tenant_option = click.option(
     "--tenant", "tenants", multiple=True, metavar="NAME", help="A tenant with deliveries of its own; may be repeated."
@@ -249,7 +251,7 @@ def show_acls(tenants: tuple[str, ...], form: str, principals: tuple[str, ...]) 
             for acl in found:
                 write_line(json.dumps(asdict(acl)))
         case _:
-            show_table(("principal", "operations", "resource", "why"), map(_acl_row, found))
+            _show_acls(found)
 
 
 def _principals(given: tuple[str, ...], tenants: tuple[str, ...]) -> dict[str, str]:
@@ -266,5 +268,18 @@ def _principals(given: tuple[str, ...], tenants: tuple[str, ...]) -> dict[str, s
     return found
 
 
-def _acl_row(acl: Acl) -> tuple[str, ...]:
-    return acl.principal, ", ".join(acl.operations), f"{acl.kind} {acl.name}{'*' if acl.prefixed else ''}", acl.why
+def _show_acls(found: list[Acl]) -> None:
+    """In a pipe one table; on a terminal a paragraph a principal, with the reasons if there is room for them."""
+    if not screen().is_terminal:
+        show_table(("principal", "operations", "resource", "why"), [(acl.principal, *_acl_row(acl)) for acl in found])
+        return
+    columns = 3 if screen().width >= WIDE else 2
+    for principal in dict.fromkeys(acl.principal for acl in found):
+        say(principal, "bold cyan")
+        rows = [_acl_row(acl)[:columns] for acl in found if acl.principal == principal]
+        show_table(("operations", "resource", "why")[:columns], rows)
+        say("")
+
+
+def _acl_row(acl: Acl) -> tuple[str, str, str]:
+    return ", ".join(acl.operations), f"{acl.kind} {acl.name}{'*' if acl.prefixed else ''}", acl.why

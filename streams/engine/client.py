@@ -16,6 +16,7 @@ import aiokafka.producer.sender
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
+from streams.engine import unreadable
 from streams.engine.records import Record
 
 _Consumer: Any = aiokafka.AIOKafkaConsumer
@@ -25,6 +26,8 @@ _RETRY_BACKOFF_MS = 5
 _CONCURRENT_TRANSACTIONS_PAUSE_S = 0.001
 _BATCH_BYTES = 1024 * 1024
 _FETCH_BYTES = 1024 * 1024
+_READER_WAIT_MS = 20
+"""A fetch at a log's end holds up its connection for so long: with the default, 500 ms, a restore took 2 s."""
 _NEVER_MS = 3_600_000
 _ABANDON_S = 2.0
 
@@ -140,7 +143,12 @@ class Consumer(Protocol):
 
 
 def tune() -> None:
-    """Lowers aiokafka's pause on CONCURRENT_TRANSACTIONS from 20 ms to 1 ms (p90 of a commit falls from 24 to 4 ms)."""
+    """Changes aiokafka where its settings do not reach; may be called again.
+
+    Lowers its pause on CONCURRENT_TRANSACTIONS from 20 ms to 1 ms (p90 of a commit falls from 24 to 4 ms), and lets
+    consumers read records with header names that are not UTF-8.
+    """
+    unreadable.install()
     aiokafka.producer.sender.BACKOFF_OVERRIDE = _CONCURRENT_TRANSACTIONS_PAUSE_S
 
 
@@ -172,6 +180,7 @@ def group_consumer(settings: EngineSettings, agent: str) -> Consumer:
 
 def reader(settings: EngineSettings) -> Consumer:
     """A consumer in no group, for assign(). Reads committed records only."""
+    tune()
     made = _Consumer(
         bootstrap_servers=settings.bootstrap_servers,
         client_id=f"{settings.client_id}-reader",
@@ -179,6 +188,7 @@ def reader(settings: EngineSettings) -> Consumer:
         auto_offset_reset="none",
         isolation_level="read_committed",
         max_partition_fetch_bytes=_FETCH_BYTES,
+        fetch_max_wait_ms=_READER_WAIT_MS,
         **_security(settings),
     )
     return cast("Consumer", made)

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from streams.engine import digest
 from streams.engine.records import Headers, Record
+from streams.engine.unreadable import readable
 
 KIND = "lane-kind"
 ERROR = "lane-error"
@@ -18,6 +19,7 @@ _ABOUT = (KIND, ERROR, SOURCE, SOURCE_KEY, NULL_VALUE)
 """What every letter begins with, in this order. The record's own headers follow; their names are not to be trusted."""
 
 _MAX_ERROR_CHARACTERS = 1_000
+_MAX_KEY_BYTES = 1_024
 
 
 class Kind(StrEnum):
@@ -34,7 +36,10 @@ Letter = tuple[bytes, bytes | None, Headers]
 
 
 def letter(record: Record, kind: Kind, error: Exception) -> Letter:
-    """The dead letter of a record: its value byte for byte, its own headers, and what happened to it."""
+    """The dead letter of a record: its value byte for byte, its own headers, and what happened to it.
+
+    The names of an unreadable record's headers are shown with their bytes in hexadecimal where they are not UTF-8.
+    """
     source = source_of(record)
     about: tuple[tuple[str, bytes | None], ...] = (
         (KIND, kind.value.encode()),
@@ -43,13 +48,18 @@ def letter(record: Record, kind: Kind, error: Exception) -> Letter:
         (SOURCE_KEY, record.key),
         (NULL_VALUE, b"true" if record.value is None else b"false"),
     )
-    return source, record.value, (*about, *record.headers)
+    headers = readable(record.headers) if kind is Kind.UNREADABLE else record.headers
+    return source, record.value, (*about, *headers)
 
 
 def without_value(full: Letter) -> Letter:
-    """The letter of a record that does not fit: its digest instead of its value. The record stays where it was read."""
-    key, value, headers = full
-    return key, None, (*headers[: len(_ABOUT)], (DIGEST, digest.of_bytes(value or b"").encode()))
+    """The letter of a record that does not fit: its digest instead of its value. The record stays where it was read.
+
+    Its headers are left out too, and its key if that is long.
+    """
+    source, value, headers = full
+    about = ((n, None if n == SOURCE_KEY and c and len(c) > _MAX_KEY_BYTES else c) for n, c in headers[: len(_ABOUT)])
+    return source, None, (*about, (DIGEST, digest.of_bytes(value or b"").encode()))
 
 
 def source_of(record: Record) -> bytes:

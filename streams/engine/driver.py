@@ -105,7 +105,9 @@ class LaneDriver(Generic[Row, Control]):
             if stored is not None and stored.due_ms is not None:
                 self._timers.arm(key, stored.due_ms, stored.version)
         for key, missing_ms in turn.rearmed:
-            self._timers.arm(key, self._now_ms + missing_ms, self.state.rows[key].version)
+            armed = self.state.rows.get(key)
+            if armed is not None:
+                self._timers.arm(key, self._now_ms + missing_ms, armed.version)
         return turn
 
     def _next(self, topic: str) -> int:

@@ -7,6 +7,7 @@ EngineError
 |   +-- PositionOvertakenError  retention deleted records the lane has not read
 +-- OutputTooLargeError     a handler's output does not fit its topic
 +-- ControlRefusedError     a record on the control topic is not the next version
++-- UnreadableError         a record is not what Kafka's clients can read
 """
 
 
@@ -36,3 +37,7 @@ class OutputTooLargeError(EngineError):
 
 class ControlRefusedError(EngineError):
     """A record on the control topic cannot follow what is in force."""
+
+
+class UnreadableError(EngineError):
+    """A record is not what Kafka's clients can read; no handler has seen it."""

@@ -30,6 +30,8 @@ _YIELD_AFTER_S = 0.008
 _MAX_PAUSE_S = 5.0
 _REJOIN_AFTER_S = 30.0
 _MAX_ERROR_CHARACTERS = 1_000
+_LIMITS_FOR_S = 30.0
+"""How old the limits of topics may be: operators raise them, and then redrive what did not fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class Lane(Generic[Row, Control]):
         self._writer = TurnWriter(agent, partition, settings)
         self._state: LaneState[Row, Control] = LaneState()
         self._bounds: Bounds | None = None
+        self._bounds_at = 0.0
         self._timers: Timers[Row] = Timers()
         self._control_chunks: deque[Chunk] = deque()
         self._chunks: deque[Chunk] = deque()
@@ -100,6 +103,7 @@ class Lane(Generic[Row, Control]):
     def own(self) -> None:
         """The lane's partitions are assigned here: start, or go on where it stands."""
         self._owned = True
+        self._progressed()
         self._wake.set()
 
     def reopen(self) -> None:
@@ -125,6 +129,8 @@ class Lane(Generic[Row, Control]):
 
     def offer(self, chunk: Chunk) -> None:
         """Records that continue where the last offer of the topic ended."""
+        if not self._can_turn:
+            self._progressed()
         (self._control_chunks if self._is_control(chunk.topic) else self._chunks).append(chunk)
         self._queued_records += len(chunk.records)
         self._queued_bytes += chunk.bytes
@@ -241,6 +247,8 @@ class Lane(Generic[Row, Control]):
             self._quiet.set()
 
     async def _take_turn(self) -> None:
+        if time.monotonic() - self._bounds_at > _LIMITS_FOR_S:
+            await self._look_at_limits_again()
         began = time.perf_counter()
         before = self._state.position.seq if self._state.position else 0
         bounds = self._bounds
@@ -383,10 +391,18 @@ class Lane(Generic[Row, Control]):
         heartbeat = self._settings.heartbeat.total_seconds()
         await self._pause(min(_MAX_PAUSE_S, heartbeat + failing_for / 4))
 
+    async def _look_at_limits_again(self) -> None:
+        try:
+            await self._refresh_bounds()
+        except Exception as error:  # noqa: BLE001  # the old ones still do; if the broker is gone, the turn will tell
+            self._bounds_at = time.monotonic()
+            _log.warning("limits of topics not read: %r", error, extra=self._about())
+
     async def _refresh_bounds(self) -> None:
         async with asyncio.timeout(self._settings.turn_timeout.total_seconds()):
             async with Admin(self._settings) as admin:
                 self._bounds = await admin.bounds(self.agent.written)
+        self._bounds_at = time.monotonic()
 
     def _become(self, state: State) -> None:
         if state is self._lane_state:

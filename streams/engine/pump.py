@@ -138,6 +138,8 @@ class Pump(Generic[Row, Control]):
             self._read_again([tp])
             return
         next_offset = await consumer.position(tp)
+        if self._expected.get(tp) != expected:
+            return  # the group, or the lane, has asked for something else meanwhile
         self._expected[tp] = next_offset
         self._lanes[tp.partition].offer(Chunk(tp.topic, records, next_offset))
 
@@ -199,6 +201,7 @@ class Pump(Generic[Row, Control]):
         """Every partition may go elsewhere: no lane begins another turn."""
         self._expected.clear()
         await asyncio.gather(*(lane.release(_RELEASE_S) for lane in self._lanes.values()))
+        self._expected.clear()  # a lane may have begun before it heard
 
     async def assigned(self, partitions: Collection[TopicPartition]) -> None:
         """Starts the lanes that are new here, goes on with those that came back and ends the others."""

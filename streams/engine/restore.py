@@ -51,8 +51,8 @@ async def restore(
     """
     changelog = client.topic_partition(agent.topics.changelog, partition)
     consumer = client.reader(settings)
-    await _within(settings.turn_timeout, consumer.start())
     try:
+        await _within(settings.turn_timeout, consumer.start())
         state: LaneState[Row, Control] = LaneState()
         async for records in read(consumer, changelog, None):
             for record in records:
@@ -72,9 +72,9 @@ async def last_position(
     """The last position row written at or after a changelog offset, if any, and the offset to read from next time."""
     changelog = client.topic_partition(agent.topics.changelog, partition)
     consumer = client.reader(settings)
-    await _within(settings.turn_timeout, consumer.start())
     found: Position | None = None
     try:
+        await _within(settings.turn_timeout, consumer.start())
         async for records in read(consumer, changelog, since):
             for record in records:
                 if record.key == POSITION_KEY and record.value is not None:

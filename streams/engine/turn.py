@@ -11,7 +11,7 @@ import orjson
 from streams.engine import dead_letters, digest
 from streams.engine.agent import Agent, Control
 from streams.engine.dead_letters import Kind
-from streams.engine.errors import ConfigurationError, ControlRefusedError, OutputTooLargeError
+from streams.engine.errors import ConfigurationError, ControlRefusedError, OutputTooLargeError, UnreadableError
 from streams.engine.records import Delete, Effect, Emit, Headers, Put, Record, Row
 from streams.engine.state import (
     ACCEPTED_KEY,
@@ -34,6 +34,9 @@ _BATCH_OVERHEAD = 128
 
 _MAX_PUTS = 1_000_000
 """More rows than one turn can write: row versions rise by it from turn to turn, so that none is ever used again."""
+
+_MAX_DUE_MS = 2**53
+"""About the year 287,000; JSON readers hold every integer below it exactly."""
 
 Output = tuple[bytes | None, bytes | None, Headers, int]
 """Key, value, headers and about the size in bytes of a record to write."""
@@ -151,9 +154,14 @@ class TurnInProgress(Generic[Row, Control]):
         prefix, hashes = self._prefixes[topic], self._input_hashes
         handle_one = self._follow_control if self._is_control(topic) else self._handle
         for record in records:
-            hashes.append(digest.input_hash(prefix, record))
             self.clock_ms = max(self.clock_ms, record.timestamp)
             self._record = record
+            try:
+                hashes.append(digest.input_hash(prefix, record))
+            except UnicodeEncodeError:
+                hashes.append(digest.unreadable_hash(prefix, record))
+                self._bury(record, Kind.UNREADABLE, UnreadableError("a header's name is not UTF-8"))
+                continue
             try:
                 handle_one(record)
             except OutputTooLargeError as error:
@@ -257,6 +265,7 @@ class TurnInProgress(Generic[Row, Control]):
             elif isinstance(effect, Put):
                 rows.append(self._encoded(effect))
             else:
+                row_key(effect.key)  # a key that cannot be written fails here, as the record's fault
                 rows.append((effect.key, None, None))
         for group, output, image in placed:
             group.records.append(output)
@@ -307,9 +316,11 @@ class TurnInProgress(Generic[Row, Control]):
     def _encoded(self, put: Put[Row]) -> tuple[str, StoredRow[Row], bytes]:
         if self._agent.rows is None:
             raise ConfigurationError(f"agent {self._agent.name} stores rows but names no codec for them")
-        value = self._agent.rows.encode(put.row)
+        key, value = row_key(put.key), self._agent.rows.encode(put.row)
+        if put.due_ms is not None and (type(put.due_ms) is not int or not 0 <= put.due_ms < _MAX_DUE_MS):
+            raise ConfigurationError(f"a row is due at {put.due_ms!r}, which is no number of milliseconds since 1970")
         limit = self._bounds.max_bytes[self._agent.topics.changelog]
-        if len(value) + len(put.key) + _BATCH_OVERHEAD > limit:
+        if len(value) + len(key) + _BATCH_OVERHEAD > limit:
             raise OutputTooLargeError(f"a row of {len(value)} bytes does not fit the changelog, whose limit is {limit}")
         self._puts += 1
         return put.key, StoredRow(put.row, put.due_ms, self._seq * _MAX_PUTS + self._puts), value

@@ -1,7 +1,7 @@
 """Agent messages from StepShield trajectories: what a software agent would publish for each of its steps.
 
-Only what is known before a step runs is used: the task, the thought, the action and its arguments. A step's observation,
-label, rationale and `continuation`, and the words of the trajectory's id, never reach a message.
+Only what is known before a step runs is used: the task, the thought, the action and its arguments. A step's
+observation, label, rationale and `continuation`, and the words of the trajectory's id, never reach a message.
 """
 
 import gzip
@@ -92,4 +92,7 @@ def _task(task: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     constraints = task.get("constraints")
     stated = [text for text in constraints if isinstance(text, str)] if isinstance(constraints, list) else []
     description = task.get("description")
-    return {"description": description if isinstance(description, str) else None, "constraints": cast("JsonValue", stated)}
+    return {
+        "description": description if isinstance(description, str) else None,
+        "constraints": cast("JsonValue", stated),
+    }

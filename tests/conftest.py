@@ -1,0 +1,67 @@
+"""One broker for the whole run, a fresh prefix for each test, and coroutines as tests."""
+
+import asyncio
+import inspect
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+
+import pytest
+
+from tests.support.broker import Broker, container, embedded
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--broker", default="embedded", help="embedded (default), container (testcontainers), or HOST:PORT of a broker"
+    )
+    parser.addoption("--storm", action="store_true", help="run the long reliability test too (make storm)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves the long storm out unless it is asked for by --storm or by a -m expression that names it."""
+    if config.getoption("--storm") or "storm" in str(config.getoption("-m")):
+        return
+    left_out = [item for item in items if item.get_closest_marker("storm")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs a test that is a coroutine in an event loop of its own; fixtures that can be entered are, in that loop."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}  # noqa: SLF001
+
+    async def run() -> None:
+        async with AsyncExitStack() as entered:
+            for name, given in arguments.items():
+                if isinstance(given, AbstractAsyncContextManager):
+                    arguments[name] = await entered.enter_async_context(given)
+            await pyfuncitem.obj(**arguments)
+
+    asyncio.run(run())
+    return True
+
+
+@pytest.fixture(scope="session")
+def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """The broker that tests share. Tests that kill or reconfigure theirs start one of their own."""
+    choice: str = request.config.getoption("--broker")
+    if choice == "embedded":
+        with embedded(tmp_path_factory.mktemp("kafka")) as started:
+            yield started
+    elif choice == "container":
+        with container() as started:
+            yield started
+    else:
+        yield Broker(choice)
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A prefix that no topic, group or transactional id has had before."""
+    return f"t{os.getpid()}-{uuid.uuid4().hex[:8]}."

@@ -1,0 +1,78 @@
+import pytest
+
+from schemas import topics
+from streams.acls import INSTALLER, OPERATORS, POLICY_PUBLISHER, REDRIVE, Acl, Kind, acls, command
+
+LANES = {f"User:{agent}" for agent in topics.LANE_AGENTS}
+TOOLS = {f"User:{tool}" for tool in (OPERATORS, POLICY_PUBLISHER, INSTALLER, REDRIVE)}
+PUBLIC = {f"acgs.{topic.name}" for topic in topics.catalogue() if topic.public}
+FOUND = acls("acgs.", tenants=("acme",))
+
+
+def may(principal: str, operation: str, topic: str) -> bool:
+    return any(
+        acl.principal == principal
+        and acl.kind is Kind.TOPIC
+        and operation in acl.operations
+        and (topic.startswith(acl.name) if acl.prefixed else topic == acl.name)
+        for acl in FOUND
+    )
+
+
+def test_producers_write_public_topics_and_touch_nothing_else() -> None:
+    own = [acl for acl in FOUND if acl.principal == "User:producers"]
+    assert {acl.name for acl in own} == PUBLIC
+    assert all(acl.operations == ("Describe", "Write") and not acl.prefixed for acl in own)
+
+
+def test_only_lanes_and_named_tools_have_transactional_ids() -> None:
+    holders = {acl.principal for acl in FOUND if acl.kind is Kind.TRANSACTIONAL_ID}
+    assert holders <= LANES | TOOLS
+    assert holders >= LANES
+
+
+def test_a_lanes_transactional_ids_are_its_own() -> None:
+    names = {acl.name for acl in FOUND if acl.kind is Kind.TRANSACTIONAL_ID and acl.principal in LANES}
+    assert names == {f"acgs.{agent}-" for agent in topics.LANE_AGENTS}
+    assert not any(one != other and one.startswith(other) for one in names for other in names)
+
+
+@pytest.mark.parametrize(
+    "topic", [topics.MESSAGES, topics.DELIVERIES, topics.DELIBERATION, topics.REJECTED, topics.CONTROL]
+)
+def test_nobody_from_outside_writes_behind_the_gateway(topic: str) -> None:
+    outside = {acl.principal for acl in FOUND} - LANES - TOOLS - {"User:deliberation"}
+    assert not [principal for principal in outside if may(principal, "Write", f"acgs.{topic}")]
+
+
+def test_a_tenants_agents_read_their_own_deliveries_only() -> None:
+    assert may("User:agents.acme", "Read", "acgs.deliveries.acme")
+    assert not may("User:agents.acme", "Read", "acgs.deliveries")
+    assert not may("User:agents", "Read", "acgs.deliveries.acme")
+
+
+@pytest.mark.parametrize("agent", topics.LANE_AGENTS)
+def test_a_lane_may_do_all_it_does(agent: str) -> None:
+    me = f"User:{agent}"
+    for topic in (topics.AUDIT, topics.LANES, topics.changelog(agent), topics.dead_letters(agent)):
+        assert may(me, "Write", f"acgs.{topic}")
+    for topic in (topics.CONTROL, topics.changelog(agent)):
+        assert may(me, "Read", f"acgs.{topic}")
+    for acl in FOUND:
+        if acl.principal == me and acl.kind is Kind.TOPIC and "Write" in acl.operations:
+            assert "DescribeConfigs" in acl.operations
+
+
+def test_roles_can_share_a_principal() -> None:
+    shared = acls("acgs.", principals=dict.fromkeys(topics.LANE_AGENTS, "User:worker"))
+    own = [acl for acl in shared if acl.principal == "User:worker"]
+    assert len({(acl.kind, acl.name) for acl in own}) == len(own)
+    assert not LANES & {acl.principal for acl in shared}
+
+
+def test_a_prefixed_right_says_so_in_its_command() -> None:
+    acl = Acl("User:triage", Kind.TRANSACTIONAL_ID, "acgs.triage-", True, ("Describe", "Write"), "")  # noqa: FBT003
+    assert command(acl) == (
+        "kafka-acls.sh --add --allow-principal 'User:triage' --operation Describe --operation Write "
+        "--transactional-id acgs.triage- --resource-pattern-type prefixed"
+    )
