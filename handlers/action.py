@@ -61,7 +61,7 @@ def _of_line(line: str) -> tuple[Deed, ...]:
     try:
         commands = parse(line)
     except UnparseableError as error:
-        raise UnscorableError(f"the command line is {error}") from error
+        raise UnscorableError(f"the command line cannot be read: {error}") from error
     return tuple(of_command(command) for command in commands)
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, pairwise
 
-from handlers.command_line import MAX_DIGITS
 from handlers.secret import is_secret_name
+from handlers.shell_loops import MAX_DIGITS
 from handlers.words import word_set
 from schemas.weights import Effect
 

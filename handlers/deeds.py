@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from handlers import sql
 from handlers.changes import EVERYTHING, HARMLESS_DEVICES, changed_by, changed_by_arguments, path_in
-from handlers.command_line import SHELLS, Command, after_short_flag, in_container, remote_line
+from handlers.command_line import Command
 from handlers.programs import arguments_of, effect_of
 from handlers.secret import is_secret_name, words_of
+from handlers.shell_wrappers import SHELLS, after_short_flag, in_container, remote_line
 from handlers.words import word_set
 from handlers.writing import NO_SIGNS, Signs, is_endless_script, signs_of
 from schemas.weights import Effect

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple
@@ -21,10 +22,13 @@ from aiokafka.errors import (
 
 from streams.engine import client
 from streams.engine.admin import Admin
-from streams.engine.client import Batch, Consumer, EngineSettings, Producer
+from streams.engine.client import Batch, Consumer, EngineSettings, Producer, TopicPartition
 from streams.engine.records import Headers, Record
 from streams.engine.restore import read
 from streams.errors import BrokerError, InstallationError
+
+SILENT_S = 30.0
+"""How long a broker may say nothing that it should say, in seconds."""
 
 _LOOK_FIRST = "Look at what is there before you run it again"
 
@@ -127,26 +131,42 @@ async def records_of(
     """
     async with reading(settings) as consumer:
         for partition in partitions:
-            async for records in read(consumer, client.topic_partition(topic, partition), since):
-                for record in records:
-                    yield record
+            async for record in read_to_end(consumer, client.topic_partition(topic, partition), since):
+                yield record
+
+
+async def read_to_end(consumer: Consumer, partition: TopicPartition, since: int | None) -> AsyncIterator[Record]:
+    """The committed records of a partition from an offset (None: its start) to its present end.
+
+    Raises:
+        TimeoutError: nothing has come for 30 s, although there is more.
+    """
+    heard = time.monotonic()
+    async for records in read(consumer, partition, since):
+        for record in records:
+            yield record
+        now = time.monotonic()
+        if records:
+            heard = now
+        elif now - heard > SILENT_S:
+            raise TimeoutError(f"nothing more of {partition.topic}/{partition.partition} for {SILENT_S:.0f} s")
 
 
 @asynccontextmanager
 async def producing(settings: EngineSettings, name: str) -> AsyncGenerator[Producer, None]:
-    """A started idempotent producer without transactions; what was sent is flushed at the end.
+    """A started idempotent producer without transactions. Await every delivery within the block, under a deadline.
+
+    Such a producer tries for ever to deliver, and is not waited for at the end.
 
     Raises:
         BrokerError: the broker cannot be reached or refuses.
     """
-    deadline = settings.turn_timeout.total_seconds()
     producer = client.plain_producer(settings, name)
     try:
         with told_errors(settings):
-            async with asyncio.timeout(deadline):
+            async with asyncio.timeout(settings.turn_timeout.total_seconds()):
                 await producer.start()
             yield producer
-            await producer.flush()
     finally:
         await client.abandon(producer)
 

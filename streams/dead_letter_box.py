@@ -1,11 +1,12 @@
 """Dead letters: which are unresolved, and their redriving or discarding, each in one transaction."""
 
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from schemas import topics
 from streams.agents.naming import Naming
-from streams.broker import Outgoing, reading, records_of, require_topics, write_once
+from streams.broker import SILENT_S, Outgoing, reading, records_of, require_topics, write_once
 from streams.engine import client, dead_letters, digest
 from streams.engine.client import EngineSettings, TopicPartition
 from streams.engine.dead_letters import DeadLetter, Kind, resolution_headers, resolution_of
@@ -216,7 +217,10 @@ async def _record_at(settings: EngineSettings, partition: TopicPartition, offset
         if not begin <= offset < end:
             return None
         consumer.seek(partition, offset)
-        while await consumer.position(partition) <= offset:
+        until = time.monotonic() + SILENT_S
+        while await consumer.position(partition) <= offset and time.monotonic() < until:
             for record in (await consumer.getmany(partition, timeout_ms=_POLL_MS, max_records=1)).get(partition, []):
                 return record if record.offset == offset else None
+        if await consumer.position(partition) <= offset:
+            raise TimeoutError(f"{partition.topic}/{partition.partition}/{offset} does not come")
     return None

@@ -1,5 +1,6 @@
 """What can be wrong with an installation, looked for one thing after the other."""
 
+import asyncio
 import platform
 import resource
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from schemas import topics
 from streams.agents.naming import Naming
-from streams.broker import producing, records_of, require_topics, told_errors
+from streams.broker import SILENT_S, producing, records_of, require_topics, told_errors
 from streams.broker_version import broker_version
 from streams.control import in_force
 from streams.dead_letter_box import letters
@@ -157,10 +158,11 @@ async def clock(engine: EngineSettings) -> Check:
     await require_topics(engine, [lanes_topic])
     key = f"doctor/{platform.node()}".encode()
     async with producing(engine, "doctor") as producer:
-        before = time.time()
-        written = await producer.send_and_wait(lanes_topic, b"{}", key, 0)
-        after = time.time()
-        await producer.send_and_wait(lanes_topic, None, key, 0)
+        async with asyncio.timeout(SILENT_S):
+            before = time.time()
+            written = await producer.send_and_wait(lanes_topic, b"{}", key, 0)
+            after = time.time()
+            await producer.send_and_wait(lanes_topic, None, key, 0)
     stamps = [record.timestamp async for record in records_of(engine, lanes_topic, [0], written.offset)]
     off = _off_ms(stamps[0], before * 1000, after * 1000)
     words = "as the broker's" if not off else f"{abs(off):,.0f} ms {'behind' if off > 0 else 'ahead of'} the broker's"

@@ -8,12 +8,11 @@ import orjson
 
 from schemas import topics
 from streams.agents.naming import Naming
-from streams.broker import reading, require_topics
+from streams.broker import read_to_end, reading, require_topics
 from streams.engine import client
 from streams.engine.client import Consumer, EngineSettings, TopicPartition
 from streams.engine.errors import PositionLostError, PositionOvertakenError
 from streams.engine.records import Record
-from streams.engine.restore import read
 from streams.engine.status import LaneStatus, State, decode_status
 
 SILENT_AFTER = timedelta(seconds=30)
@@ -84,9 +83,8 @@ class LaneBoard:
         return [_view(agent, lane, said, ends, now_ms) for (agent, lane), said in chosen.items()]
 
     async def _read(self, consumer: Consumer, partition: TopicPartition) -> None:
-        async for records in read(consumer, partition, self._next.get(partition.partition)):
-            for record in records:
-                self._take(record)
+        async for record in read_to_end(consumer, partition, self._next.get(partition.partition)):
+            self._take(record)
         self._next[partition.partition] = await consumer.position(partition)
 
     def _take(self, record: Record) -> None:

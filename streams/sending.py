@@ -11,7 +11,7 @@ import orjson
 from aiokafka.errors import KafkaError
 
 from schemas.topics import MIB
-from streams.broker import producing, require_topics, told_errors
+from streams.broker import SILENT_S, producing, require_topics, told_errors
 from streams.engine.admin import Admin
 from streams.engine.client import Delivered, EngineSettings, Producer
 from streams.lines import Line
@@ -108,6 +108,7 @@ class _Sending:
         """Sends a line once there is room; False where the broker no longer takes records."""
         key = _key(line.value)
         if len(line.value) + len(key or b"") + _OVERHEAD_BYTES > self._limit:
+            self._progress.stopped_at = None
             self._fail(line, f"{len(line.value)} bytes; a record of {self._topic} may have {self._limit}")
             return True
         while len(self._waiting) >= _IN_FLIGHT or (self._waiting and self._bytes + len(line.value) > _IN_FLIGHT_BYTES):
@@ -115,9 +116,11 @@ class _Sending:
         if self._broken:
             return False
         try:
-            delivery = await self._producer.send(self._topic, line.value, key)
-        except (KafkaError, AssertionError) as error:
+            async with asyncio.timeout(SILENT_S):
+                delivery = await self._producer.send(self._topic, line.value, key)
+        except (KafkaError, TimeoutError, AssertionError) as error:
             self._broken = True
+            self._progress.stopped_at = None
             self._fail(line, _words(error))
             return True
         self._progress.stopped_at = None
@@ -133,8 +136,18 @@ class _Sending:
             await self._wait_for_oldest()
 
     async def _wait_for_oldest(self) -> None:
-        await asyncio.wait([self._waiting[0][1]])  # and not the delivery itself, which would be cancelled with us
-        self._conclude()
+        """A producer tries for ever: when nothing is acknowledged for SILENT_S, nothing more is sent.
+
+        The delivery itself is not awaited, as it would be cancelled with us.
+        """
+        await asyncio.wait([self._waiting[0][1]], timeout=SILENT_S)
+        if self._waiting[0][1].done():
+            self._conclude()
+            return
+        self._broken = True
+        while self._waiting:
+            line, _ = self._waiting.popleft()
+            self._fail(line, f"not acknowledged within {SILENT_S:.0f} s; it may have been published nevertheless")
 
     def _conclude(self) -> None:
         """Counts what has been answered, in the order in which it was sent."""
@@ -149,7 +162,6 @@ class _Sending:
                 self._fail(line, _words(error))
 
     def _fail(self, line: Line, why: str) -> None:
-        self._progress.stopped_at = None
         self._progress.failed += 1
         self._on_unsent(Unsent(line.number, why))
 

@@ -1,11 +1,12 @@
 """Following a topic: its committed records as they come."""
 
 import difflib
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
 from streams.agents.naming import Naming
-from streams.broker import reading, require_topics
+from streams.broker import SILENT_S, reading, require_topics
 from streams.engine import client
 from streams.engine.client import Consumer, EngineSettings, TopicPartition
 from streams.engine.records import Record
@@ -61,6 +62,7 @@ async def tail(
         begins, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
         for partition in partitions:
             consumer.seek(partition, _offset(start, begins[partition], ends[partition]))
+        heard = time.monotonic()
         while follow or not await _has_reached(consumer, ends):
             batches = await consumer.getmany(timeout_ms=_POLL_MS)
             records = [
@@ -69,6 +71,9 @@ async def tail(
                 for record in batch
                 if follow or record.offset < ends[partition]
             ]
+            heard = time.monotonic() if records or follow else heard
+            if time.monotonic() - heard > SILENT_S:
+                raise TimeoutError(f"{topic} has more, but nothing comes")
             if records:
                 yield sorted(records, key=lambda record: (record.timestamp, record.partition, record.offset))
 

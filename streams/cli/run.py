@@ -68,7 +68,9 @@ def dev(*, data: Path, workers: int, sample: bool, kill: bool, once: bool) -> No
     settings = load()
     data.mkdir(parents=True, exist_ok=True)
     with _broker(settings, data, show) as here, (data / "workers.log").open("ab") as log:
-        asyncio.run(_dev(_Wanted(here, workers, sample, kill, once), show, log))
+        result = asyncio.run(_dev(_Wanted(here, workers, sample, kill, once), show, log))
+    if once and result:
+        show.result(result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,8 @@ def _broker(settings: Settings, data: Path, show: Show) -> Generator[Settings, N
         kafka.stop()
 
 
-async def _dev(wanted: _Wanted, show: Show, log: IO[bytes]) -> None:
+async def _dev(wanted: _Wanted, show: Show, log: IO[bytes]) -> str | None:
+    """Runs everything until it is stopped, or until the demonstration has ended; returns the latter's result."""
     engine = wanted.settings.engine(client_id="dev")
     await _install(wanted.settings, engine, show)
     supervisor = Supervisor(
@@ -105,12 +108,14 @@ async def _dev(wanted: _Wanted, show: Show, log: IO[bytes]) -> None:
     try:
         demonstrating = asyncio.create_task(_demonstrate(wanted, engine, supervisor, show))
         await asyncio.wait([running, demonstrating], return_when=asyncio.FIRST_COMPLETED)
-        if demonstrating.done():
-            demonstrating.result()
+        result = demonstrating.result() if demonstrating.done() else None
         demonstrating.cancel()
         if not wanted.once and not running.done():
+            if result:
+                show.result(result)
             show.staying_up(engine.bootstrap_servers, wanted.settings.prefix)
             await running
+        return result
     finally:
         supervisor.stop()
         await running
@@ -128,9 +133,9 @@ async def _install(settings: Settings, engine: EngineSettings, show: Show) -> No
     show.step(f"policy: epoch {in_force.policy.epoch} ({in_force.digest[:8]})")
 
 
-async def _demonstrate(wanted: _Wanted, engine: EngineSettings, supervisor: Supervisor, show: Show) -> None:
+async def _demonstrate(wanted: _Wanted, engine: EngineSettings, supervisor: Supervisor, show: Show) -> str | None:
     if not wanted.sample:
-        return
+        return None
     outcomes = Outcomes(engine)
     await outcomes.start()
     try:
@@ -143,7 +148,7 @@ async def _demonstrate(wanted: _Wanted, engine: EngineSettings, supervisor: Supe
             with show.counting() as on_outcome:
                 survived = await demonstration.kill_a_worker(supervisor, on_outcome)
             show.survived(survived)
-        show.result(result_line(tally))
+        return result_line(tally)
     finally:
         await outcomes.stop()
 

@@ -11,6 +11,7 @@ NO_HASH = "0" * 64
 """The `previous` of a lane's first audit record."""
 
 _length = struct.Struct(">i").pack
+_two_lengths = struct.Struct(">3i").pack
 _position = struct.Struct(">q").pack
 
 
@@ -48,6 +49,8 @@ def output_image(prefix: bytes, key: bytes | None, headers: Headers, value: byte
     The prefix; the number of fields and the length of each (-1 for null), as 32-bit big-endian integers; then the
     fields: key, value, and name and content of each header. No two records have the same image.
     """
+    if not headers and key is not None and value is not None:
+        return b"".join((prefix, _two_lengths(2, len(key), len(value)), key, value))
     fields = [key, value]
     for name, content in headers:
         fields += (name.encode(), content)

@@ -1,25 +1,20 @@
 """A worker: the pumps of several agents in one process, what it tells of them, and how it ends."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka.errors import KafkaError
-
 from streams.engine import client
 from streams.engine.agent import Agent
-from streams.engine.client import EngineSettings, Producer
+from streams.engine.client import EngineSettings
 from streams.engine.metrics import EngineMetrics
 from streams.engine.pump import Pump
-from streams.engine.status import LaneStatus, State
+from streams.engine.status import LaneStatus
+from streams.engine.teller import Teller
 
-_log = logging.getLogger(__name__)
-
-_TELL_EVERY_S = 1.0
-_TELL_UNCHANGED_EVERY_S = 10.0
+_LOOK_EVERY_S = 1.0
 _ALIVE_WITHIN_S = 10.0
 
 
@@ -38,11 +33,11 @@ class Worker:
         self, agents: Sequence[Agent[Any, Any]], settings: EngineSettings, metrics: EngineMetrics, *, lanes_topic: str
     ) -> None:
         client.tune()
-        self._settings, self._metrics, self._lanes_topic = settings, metrics, lanes_topic
+        self._settings, self._metrics = settings, metrics
+        self._teller = Teller(settings, lanes_topic)
         self._pumps = [Pump(agent, settings, metrics) for agent in agents]
         self._beat = time.monotonic()
         self._stopping = asyncio.Event()
-        self._told: dict[bytes, tuple[float, State, str | None]] = {}
 
     async def run(self) -> None:
         """Runs until stop(). On return every lane has finished its turn and left its group.
@@ -51,16 +46,16 @@ class Worker:
             Exception: an agent's configuration is wrong, or a lane died; the others have been stopped.
         """
         pumps = [asyncio.create_task(pump.run()) for pump in self._pumps]
-        telling = asyncio.create_task(self._tell())
+        watching = asyncio.create_task(self._watch())
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait([*pumps, stopping], return_when=asyncio.FIRST_COMPLETED)
         for pump in self._pumps:
             pump.stop()
         results = await asyncio.gather(*pumps, return_exceptions=True)
-        self._stopping.set()
-        await asyncio.wait([telling], timeout=self._settings.turn_timeout.total_seconds())
-        for task in (telling, stopping):
+        for task in (watching, stopping):
             task.cancel()
+        await asyncio.wait([watching])
+        await self._teller.tell_the_end()
         for result in results:
             if isinstance(result, BaseException):
                 raise result
@@ -100,40 +95,13 @@ class Worker:
     def _all_lanes(self) -> list[Any]:
         return [lane for pump in self._pumps for lane in list(pump.lanes)]
 
-    async def _tell(self) -> None:
-        """Writes changed statuses to the topic of lanes; a failure to do so harms nothing and is tried again."""
-        producer: Producer | None = None
-        while not self._stopping.is_set():
+    async def _watch(self) -> None:
+        """Once a second: the sign of life, the lag of each lane, and what operators should know."""
+        while True:
             self._beat = time.monotonic()
-            try:
-                if producer is None:
-                    producer = client.plain_producer(self._settings, "status")
-                    await producer.start()
-                await self._tell_once(producer)
-            except (KafkaError, OSError, TimeoutError, AssertionError) as error:
-                _log.debug("lane status not written: %r", error)
-                if producer is not None:
-                    await client.abandon(producer)
-                producer = None
-            await self._sleep()
-        if producer is not None:
-            await client.abandon(producer)
-
-    async def _tell_once(self, producer: Producer) -> None:
-        now = time.monotonic()
-        for status in self.statuses():
-            oldest = status.oldest_ms
-            lag = 0.0 if oldest is None else max(0.0, (status.at_ms - oldest) / 1000)
-            self._metrics.lane(status.agent, status.lane).lag(lag)
-            at, state, error = self._told.get(status.key, (0.0, State.CLOSED, None))
-            if (state, error) != (status.state, status.last_error) or now - at > _TELL_UNCHANGED_EVERY_S or lag > 1:
-                async with asyncio.timeout(self._settings.turn_timeout.total_seconds()):
-                    await producer.send_and_wait(self._lanes_topic, key=status.key, value=status.encode())
-                self._told[status.key] = (now, status.state, status.last_error)
-
-    async def _sleep(self) -> None:
-        try:
-            async with asyncio.timeout(_TELL_EVERY_S):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
+            statuses = self.statuses()
+            for status in statuses:
+                late_ms = 0 if status.oldest_ms is None else max(0, status.at_ms - status.oldest_ms)
+                self._metrics.lane(status.agent, status.lane).lag(late_ms / 1000)
+            await self._teller.tell(statuses)
+            await asyncio.sleep(_LOOK_EVERY_S)

@@ -140,7 +140,7 @@ def test_dev_decides_on_all_of_its_sample_and_ends_by_itself(broker: Broker, pre
     )
     lines = done.stdout.decode().splitlines()
     assert done.returncode == 0, done.stderr.decode()
-    assert "RESULT sample 412 in, 370 delivered, 25 held, 17 rejected" in lines
+    assert lines[-1] == "RESULT sample 412 in, 370 delivered, 25 held, 17 rejected"
     rejected = [line for line in lines if line.startswith(" rejected ")]
     held = [line for line in lines if line.startswith("     held ")]
     assert len(rejected) == 17

@@ -41,6 +41,7 @@ LARGE = "x" * 4_000
 PRODUCT_AGENTS = (topics.GATEWAY_MESSAGES, topics.TRIAGE)
 BAD = (b"{", b"\xff\xfe", b"[]", encoded(0, constitutional_hash="f" * 16), encoded(0, nonsense=1), b"")
 PARTITIONS = 3
+SETTLED = "a failed turn is settled"
 FAILED = '"message": "lane failed'
 PATIENCE = timedelta(seconds=120)
 _PACE_S = 0.05
@@ -129,13 +130,12 @@ class Storm:
         What a producer had asked for when it gave up, a commit among it, happens after the lane went to ask what became
         of its turn.
         """
-        machines = [machine for machine in self.machines.values() if machine.runs]
-        before = sum(machine.times_said(FAILED) for machine in machines)
+        before = self._times_said(FAILED)
         brokers = [process.process.pid for process in self.kafka._started().processes.values()]  # noqa: SLF001
         for pid in brokers:
             os.kill(pid, signal.SIGSTOP)
         try:
-            await eventually(lambda: sum(m.times_said(FAILED) for m in machines) >= before + 3, PATIENCE)
+            await eventually(lambda: self._times_said(FAILED) >= before + 3, PATIENCE)
         finally:
             for pid in brokers:
                 os.kill(pid, signal.SIGCONT)
@@ -151,10 +151,14 @@ class Storm:
         await self.flows()
 
     async def refuse_outputs(self) -> None:
-        """Lowers the limit of deliveries below what some messages need, until one is buried for it."""
+        """Lowers the limit of deliveries below what some messages need, until one is buried for it.
+
+        Each lane that meets the new limit fails one turn: another producer forgets what the last one stumbled over.
+        """
         (topic,) = [one for one in topics.catalogue() if one.name == topics.DELIVERIES]
         buried = self.naming.own(topics.TRIAGE).dead_letters
         before = self.ledger.by_topic[buried]
+        settled_before = self._times_said(SETTLED)
         async with Admin(self.settings) as admin:
             as_declared = topic.configuration(1)
             full = self.naming.topic(topic.name)
@@ -162,6 +166,8 @@ class Storm:
             await eventually(lambda: self.ledger.by_topic[buried] > before, PATIENCE, self.ledger.account)
             await self.flows()
             await admin.set_configuration(full, as_declared)
+        settled = self._times_said(SETTLED) - settled_before
+        assert 1 <= settled <= PARTITIONS, f"{settled} turns failed: a refused output costs each lane one, no more"
 
     async def change_the_policy(self) -> None:
         self._epoch += 1
@@ -183,6 +189,9 @@ class Storm:
         for agent in (*PRODUCT_AGENTS, NAME):
             await delete_group(self.settings, self.settings.group(agent))
         await self.start(*start_again)
+
+    def _times_said(self, words: str) -> int:
+        return sum(machine.times_said(words) for machine in self.machines.values())
 
     # Proof
 

@@ -1,14 +1,16 @@
 """What a shell command line would run, and what that does."""
 
 import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handlers.command_line import MAX_BYTES, MAX_COMMANDS, Command, UnparseableError, parse
+from handlers.command_line import MAX_COMMANDS, Command, UnparseableError, parse
 from handlers.deeds import of_command
 from handlers.impact import score
+from handlers.shell_syntax import MAX_BYTES
 from schemas.policy import published
 from schemas.weights import Effect
 from streams.policies import default_policy
@@ -192,6 +194,17 @@ def test_sudo_and_a_remote_host_weigh_more() -> None:
 
 def test_showing_that_a_secret_file_exists_is_not_reading_it() -> None:
     assert points("ls -la .env") < 8_000 <= points("cat .env")
+
+
+@pytest.mark.parametrize("letter", ["\U000f8d67", "\U0010ffff", "\u2028", "é", "\x85", "\x7f", "\x01"])
+def test_no_character_crashes_the_parser(letter: str) -> None:
+    for text in ("{" + letter, letter + "{", "${" + letter, "<<" + letter, f"echo {letter} > {letter}"):
+        with suppress(UnparseableError):
+            parse(text)
+
+
+def test_words_keep_their_letters() -> None:
+    assert only("rm 'é x' naïve").words == ("rm", "é x", "naïve")
 
 
 @settings(max_examples=300, deadline=None)
