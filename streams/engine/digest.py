@@ -12,6 +12,7 @@ NO_HASH = "0" * 64
 
 _length = struct.Struct(">i").pack
 _two_lengths = struct.Struct(">3i").pack
+_position_and_two = struct.Struct(">q3i").pack
 _position = struct.Struct(">q").pack
 
 
@@ -22,7 +23,11 @@ def partition_prefix(topic: str, partition: int) -> bytes:
 
 def input_hash(prefix: bytes, record: Record) -> bytes:
     """SHA-256 over topic, partition, offset, key, headers and value."""
-    image = output_image(prefix + _position(record.offset), record.key, record.headers, record.value)
+    key, headers, value = record.key, record.headers, record.value
+    if headers or key is None or value is None:
+        image = output_image(prefix + _position(record.offset), key, headers, value)
+    else:
+        image = b"".join((prefix, _position_and_two(record.offset, 2, len(key), len(value)), key, value))
     return hashlib.sha256(image).digest()
 
 

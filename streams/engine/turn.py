@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic
+from typing import Generic, NoReturn
 from zlib import crc32
 
 import orjson
@@ -85,9 +85,10 @@ class Turn(Generic[Row, Control]):
 class _Group:
     """The outputs to one partition, in order, and their hashes."""
 
-    __slots__ = ("hashes", "prefix", "records")
+    __slots__ = ("hashes", "limit", "prefix", "records")
 
-    def __init__(self, topic: str, partition: int) -> None:
+    def __init__(self, topic: str, partition: int, limit: int) -> None:
+        self.limit = limit
         self.prefix = digest.partition_prefix(topic, partition)
         self.records: list[Output] = []
         self.hashes: list[bytes] = []
@@ -109,6 +110,7 @@ class TurnInProgress(Generic[Row, Control]):
     ) -> None:
         position = state.position or Position({})
         self._agent, self._partition, self._state, self._bounds, self._draw = agent, partition, state, bounds, draw
+        self._partitions = bounds.partitions
         self._offsets = dict(position.offsets)
         self.clock_ms = position.clock_ms
         self._control, self._control_document = state.control, state.control_document
@@ -154,7 +156,8 @@ class TurnInProgress(Generic[Row, Control]):
         prefix, hashes = self._prefixes[topic], self._input_hashes
         handle_one = self._follow_control if self._is_control(topic) else self._handle
         for record in records:
-            self.clock_ms = max(self.clock_ms, record.timestamp)
+            if record.timestamp > self.clock_ms:  # noqa: PLR1730  # max() is a call for each record
+                self.clock_ms = record.timestamp
             self._record = record
             try:
                 hashes.append(digest.input_hash(prefix, record))
@@ -252,7 +255,9 @@ class TurnInProgress(Generic[Row, Control]):
         """Takes over all effects of a record, or raises and takes none."""
         if len(effects) == 1 and type(effects[0]) is Emit:
             topic, key, value, headers, measure = effects[0]
-            self._write(topic, self._partition_of(topic, key), key, value, headers)
+            group, output, image_hash = self._place(topic, None, key, value, headers)
+            group.records.append(output)
+            group.hashes.append(image_hash)
             if measure is not None:
                 self._measures.append(measure)
             return
@@ -261,15 +266,15 @@ class TurnInProgress(Generic[Row, Control]):
         for effect in effects:
             if isinstance(effect, Emit):
                 topic, key, value, headers, _ = effect
-                placed.append(self._place(topic, self._partition_of(topic, key), key, value, headers))
+                placed.append(self._place(topic, None, key, value, headers))
             elif isinstance(effect, Put):
                 rows.append(self._encoded(effect))
             else:
                 row_key(effect.key)  # a key that cannot be written fails here, as the record's fault
                 rows.append((effect.key, None, None))
-        for group, output, image in placed:
+        for group, output, image_hash in placed:
             group.records.append(output)
-            group.hashes.append(image)
+            group.hashes.append(image_hash)
         for row, stored, encoded in rows:
             self._changes[row] = stored
             self._row_values[row] = encoded
@@ -290,28 +295,31 @@ class TurnInProgress(Generic[Row, Control]):
     # Outputs and rows
 
     def _write(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        group, output, image = self._place(topic, partition, key, value, headers)
+        group, output, image_hash = self._place(topic, partition, key, value, headers)
         group.records.append(output)
-        group.hashes.append(image)
+        group.hashes.append(image_hash)
 
     def _place(
-        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers
+        self, topic: str, partition: int | None, key: bytes | None, value: bytes | None, headers: Headers
     ) -> tuple[_Group, Output, bytes]:
-        group = self._groups.get((topic, partition))
-        if group is None:
-            group = self._groups[topic, partition] = _Group(topic, partition)
+        """Where an output goes (partition None: by its key), the output, and its hash."""
+        if partition is None:
+            count = self._partitions.get(topic) or self._no_output(topic)
+            partition = (self._partition if key is None else crc32(key)) % count
+        group = self._groups.get((topic, partition)) or self._new_group(topic, partition)
         image = digest.output_image(group.prefix, key, headers, value)
-        if len(image) + _BATCH_OVERHEAD > self._bounds.max_bytes[topic]:
-            raise OutputTooLargeError(
-                f"a record of {len(image)} bytes does not fit {topic}, whose limit is {self._bounds.max_bytes[topic]}"
-            )
-        return group, (key, value, headers, len(image)), hashlib.sha256(image).digest()
+        size = len(image)
+        if size > group.limit:
+            raise OutputTooLargeError(f"a record of {size} bytes does not fit {topic}, which takes {group.limit}")
+        return group, (key, value, headers, size), hashlib.sha256(image).digest()
 
-    def _partition_of(self, topic: str, key: bytes | None) -> int:
-        count = self._bounds.partitions.get(topic)
-        if count is None:
-            raise ConfigurationError(f"agent {self._agent.name} emits to {topic}, which is not among its outputs")
-        return (self._partition if key is None else crc32(key)) % count
+    def _new_group(self, topic: str, partition: int) -> _Group:
+        group = _Group(topic, partition, self._bounds.max_bytes[topic] - _BATCH_OVERHEAD)
+        self._groups[topic, partition] = group
+        return group
+
+    def _no_output(self, topic: str) -> NoReturn:
+        raise ConfigurationError(f"agent {self._agent.name} emits to {topic}, which is not among its outputs")
 
     def _encoded(self, put: Put[Row]) -> tuple[str, StoredRow[Row], bytes]:
         if self._agent.rows is None:
