@@ -1,7 +1,6 @@
 """Which files a command writes, moves or removes, by what is known of its program."""
 
 from itertools import pairwise
-from posixpath import normpath
 
 from handlers.command_line import Command
 from handlers.programs import arguments_of
@@ -68,5 +67,15 @@ def path_in(folder: str, path: str) -> str:
         return path
     if not folder and "/." not in path and "//" not in path and not path.startswith("./"):
         return path
-    joined = f"{folder}/{path}" if folder and not path.startswith(("/", "~", "$")) else path
-    return normpath(joined) + ("/" if path.endswith("/") else "")
+    return _plain(f"{folder}/{path}" if folder and not path.startswith(("/", "~", "$")) else path)
+
+
+def _plain(path: str) -> str:
+    """The path without empty parts, `.` and `..`; posixpath.normpath differs between Pythons on null characters."""
+    kept: list[str] = []
+    for part in path.split("/"):
+        if part == ".." and kept and kept[-1] != "..":
+            kept.pop()
+        elif part not in {"", "."}:
+            kept.append(part)
+    return ("/" if path.startswith("/") else "") + "/".join(kept) + ("/" if path.endswith("/") and kept else "")

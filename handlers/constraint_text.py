@@ -252,6 +252,7 @@ class _Said:
         return [path for path in self.paths if path.lower() in self.after]
 
 
+_EXTENSION = re.compile(r"[A-Za-z]{1,5}")
 _THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3})")
 _APART = frozenset('(),;:!?"`“”‘’[]')  # noqa: RUF001  # typographic quotes are what people paste
 
@@ -271,8 +272,8 @@ def is_path(word: str) -> bool:
     name = word.rpartition("/")[2]
     if "/" in word and (word.endswith("/") or word.startswith(("/", "./", "~", ".")) or word.count("/") > 1):
         return len(word) > 1
-    first, dot, last = name.rpartition(".")
-    return bool(dot) and last.isalpha() and len(last) < 6 and first not in {"e.g", "i.e", "e", "i", "os"}  # noqa: PLR2004
+    first, _, last = name.rpartition(".")
+    return _EXTENSION.fullmatch(last) is not None and "." in name and first not in {"e.g", "i.e", "e", "i", "os"}
 
 
 def _only(said: _Said) -> tuple[str, ...]:
@@ -377,7 +378,7 @@ def _phrases(text: str) -> Iterator[tuple[str, ...]]:
     yield from _quoted(" ".join(given[turn:]))
     words = [word.strip("'\"`.,()") for word in given[turn:]]
     for at, word in enumerate(words):
-        if (word.startswith("-") and len(word) > 2) or ("_" in word and word.isupper()):  # noqa: PLR2004  # `-` is a dash
+        if (word.startswith("-") and len(word) > 2) or ("_" in word and word.isascii() and word.isupper()):  # noqa: PLR2004  # `-` is a dash
             yield (word,)
         elif (
             given[turn + at] in _COMMANDS

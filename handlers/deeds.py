@@ -162,7 +162,7 @@ def _of_arguments(command: Command, changed: tuple[str, ...]) -> Effect | None:
         return _of_sql(command)
     if program == "dd":
         return _of_dd(command)
-    if program.lower() in sql.KEYWORDS and program.isupper():
+    if program.isascii() and program.isupper() and program.lower() in sql.KEYWORDS:
         return sql.effect_of(" ".join(command.words))
     return _of_flags(command) or _of_extent(command, changed)
 

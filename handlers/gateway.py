@@ -98,7 +98,7 @@ def _check_headers(headers: Sequence[tuple[str, bytes | None]]) -> Refused | Non
         return None
     if len(headers) > envelope.MAX_HEADERS:
         return Refused(Reason.TOO_MANY_HEADERS, f"{len(headers)} headers, allowed are {envelope.MAX_HEADERS}")
-    size = sum(len(name.encode()) + len(content or b"") for name, content in headers)
+    size = sum(len(name.encode(errors="surrogatepass")) + len(content or b"") for name, content in headers)
     if size > envelope.MAX_HEADERS_BYTES:
         return Refused(Reason.HEADERS_TOO_LARGE, f"{size} bytes, allowed are {envelope.MAX_HEADERS_BYTES}")
     for name, _ in headers:

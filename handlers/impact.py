@@ -102,8 +102,9 @@ def _action(
         tally.at_least("tool", policy.unknown_tool, "the policy's catalogue does not have this tool")
     else:
         verb, deeds = _does(tally, arguments, tool, name, policy, with_deeds=not tool.is_plain or bool(constraints))
-        _how_much(tally, arguments, tool, policy)
-        _tenant(tally, message, arguments, tool, policy)
+        if tool.is_measured:
+            _how_much(tally, arguments, tool, policy)
+            _tenant(tally, message, arguments, tool, policy)
     if deeds:
         _deeds(tally, deeds, policy.weights)
     _claimed_target(tally, action, verb, policy.weights)

@@ -13,32 +13,32 @@ _SECRET_PAIRS = word_set(
     "api-key access-key private-key secret-key signing-key auth-key account-sid encryption-key master-key session-key"
     " hmac-key license-key"
 )
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", re.ASCII)
 _MAX_NAME = 256
 
 _LITERALS: tuple[tuple[str, re.Pattern[str]], ...] = (
     # a fixed text that is cheap to find, and what must stand there
-    ("PRIVATE KEY-----", re.compile(r"PRIVATE KEY-----")),
-    ("AKIA", re.compile(r"AKIA[0-9A-Z]{16}")),
-    ("ASIA", re.compile(r"ASIA[0-9A-Z]{16}")),
-    ("sk_live_", re.compile(r"sk_live_\w{6}")),
-    ("rk_live_", re.compile(r"rk_live_\w{6}")),
-    ("sk-", re.compile(r"\bsk-[A-Za-z0-9_-]{20}")),
-    ("ghp_", re.compile(r"ghp_[A-Za-z0-9]{20}")),
-    ("gho_", re.compile(r"gho_[A-Za-z0-9]{20}")),
-    ("ghs_", re.compile(r"ghs_[A-Za-z0-9]{20}")),
-    ("github_pat_", re.compile(r"github_pat_\w{20}")),
-    ("glpat-", re.compile(r"glpat-[\w-]{16}")),
-    ("xoxb-", re.compile(r"xoxb-[\w-]{10}")),
-    ("xoxp-", re.compile(r"xoxp-[\w-]{10}")),
-    ("hf_", re.compile(r"\bhf_[A-Za-z0-9]{16}")),
-    ("SG.", re.compile(r"\bSG\.[\w-]{16}")),
-    ("AIza", re.compile(r"AIza[\w-]{30}")),
-    ("eyJ", re.compile(r"\beyJ[\w-]{10,400}\.[\w-]{10}")),
-    ("://", re.compile(r"://[^\s:/@$<{*]{1,64}:[^\s:/@$<{*]{3,128}@")),
-    ("Bearer ", re.compile(r"Bearer [A-Za-z0-9._-]{16}")),
+    ("PRIVATE KEY-----", re.compile(r"PRIVATE KEY-----", re.ASCII)),
+    ("AKIA", re.compile(r"AKIA[0-9A-Z]{16}", re.ASCII)),
+    ("ASIA", re.compile(r"ASIA[0-9A-Z]{16}", re.ASCII)),
+    ("sk_live_", re.compile(r"sk_live_\w{6}", re.ASCII)),
+    ("rk_live_", re.compile(r"rk_live_\w{6}", re.ASCII)),
+    ("sk-", re.compile(r"\bsk-[A-Za-z0-9_-]{20}", re.ASCII)),
+    ("ghp_", re.compile(r"ghp_[A-Za-z0-9]{20}", re.ASCII)),
+    ("gho_", re.compile(r"gho_[A-Za-z0-9]{20}", re.ASCII)),
+    ("ghs_", re.compile(r"ghs_[A-Za-z0-9]{20}", re.ASCII)),
+    ("github_pat_", re.compile(r"github_pat_\w{20}", re.ASCII)),
+    ("glpat-", re.compile(r"glpat-[\w-]{16}", re.ASCII)),
+    ("xoxb-", re.compile(r"xoxb-[\w-]{10}", re.ASCII)),
+    ("xoxp-", re.compile(r"xoxp-[\w-]{10}", re.ASCII)),
+    ("hf_", re.compile(r"\bhf_[A-Za-z0-9]{16}", re.ASCII)),
+    ("SG.", re.compile(r"\bSG\.[\w-]{16}", re.ASCII)),
+    ("AIza", re.compile(r"AIza[\w-]{30}", re.ASCII)),
+    ("eyJ", re.compile(r"\beyJ[\w-]{10,400}\.[\w-]{10}", re.ASCII)),
+    ("://", re.compile(r"://[^\s:/@$<{*]{1,64}:[^\s:/@$<{*]{3,128}@", re.ASCII)),
+    ("Bearer ", re.compile(r"Bearer [A-Za-z0-9._-]{16}", re.ASCII)),
 )
-_MAX_HITS = 32
+_MAX_HITS = 4_096
 _SHORTEST = 12
 
 

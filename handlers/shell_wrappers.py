@@ -1,5 +1,6 @@
 """Programs that run other commands: which words, or which texts, of theirs are commands again."""
 
+import re
 from collections.abc import Iterator
 
 from handlers.words import word_set
@@ -35,6 +36,7 @@ _WRAPPERS: dict[str, tuple[frozenset[str], int]] = {
     "parallel": (word_set("-j --jobs -a"), 0),
     "watch": (word_set("-n --interval"), 0),
 }
+_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _SSH_VALUES = word_set("-b -c -D -E -e -F -I -i -J -L -l -m -O -o -p -Q -R -S -W -w")
 _CONTAINER_VALUES = word_set("-e -u -w --env --user --workdir")
 _CONTAINERS = word_set("docker podman nerdctl kubectl oc")
@@ -52,7 +54,7 @@ def wrapped(words: tuple[str, ...]) -> tuple[str, ...]:
 def leading_assignments(words: tuple[str, ...]) -> int:
     """How many words of `A=1 B=2 command` set a variable."""
     at = 0
-    while at < len(words) and words[at].partition("=")[0].isidentifier() and "=" in words[at]:
+    while at < len(words) and _ASSIGNMENT.match(words[at]):
         at += 1
     return at
 

@@ -3,6 +3,8 @@
 Each sign is a fixed text that is searched for in linear time. What the replaced text says too does not count.
 """
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from handlers.command_line import UnparseableError, parse
@@ -80,6 +82,8 @@ _VERBOSE = (
     "level = debug", "level=debug", "level: debug", "setlevel(logging.debug", "level=logging.debug", "debuglevel = 1",
     "debuglevel=1", "set_verbosity_debug", "echo=true", 'level = "debug', 'level: "debug', "level: 'debug",
 )  # fmt: skip
+_NAME = re.compile(r"(?:\.get|\.)?[(\['\"]{0,3}([A-Za-z_][A-Za-z0-9_]{0,63})", re.ASCII)
+_MAX_PLACES = 256
 _SHOWS = (
     "print(",
     "console.log(",
@@ -134,19 +138,22 @@ def _has(signs: tuple[str, ...], new: str, old: str) -> bool:
 def _takes_secret(text: str) -> bool:
     """Whether a text takes a variable with a secret's name from the environment, or all of it."""
     lower = text.lower()
-    for source in _ENVIRONMENT:
-        at = lower.find(source)
-        for _ in range(32):
-            if at < 0:
-                break
-            after = text[at + len(source) : at + len(source) + 64]
-            name = "".join(
-                letter if letter.isalnum() or letter == "_" else " " for letter in after.lstrip("(['\".get")
-            ).split()
-            if not name or is_secret_name(name[0]):
-                return True
-            at = lower.find(source, at + 1)
-    return False
+    return any(_is_secret_at(text, at + len(source)) for source in _ENVIRONMENT for at in _places(lower, source))
+
+
+def _places(text: str, sign: str) -> Iterator[int]:
+    at = text.find(sign)
+    for _ in range(_MAX_PLACES):
+        if at < 0:
+            return
+        yield at
+        at = text.find(sign, at + 1)
+
+
+def _is_secret_at(text: str, at: int) -> bool:
+    """Whether the name that follows is a secret's, or none follows."""
+    name = _NAME.match(text, at)
+    return name is None or is_secret_name(name[1])
 
 
 _NO_CREDENTIAL = word_set("none null true false changeme example placeholder redacted password secret token")
@@ -176,7 +183,7 @@ def _is_literal(value: str) -> bool:
         and bare[-1] == bare[0]
         and not any(letter in inside for letter in "${}<> ")
         and inside.lower() not in _NO_CREDENTIAL
-        and any(letter.isdigit() for letter in inside)
+        and any(letter in "0123456789" for letter in inside)
     )
 
 

@@ -91,6 +91,12 @@ class Tool(Contract):
         return self.content_argument is None and self.sql_argument is None and self.command_argument is None
 
     @cached_property
+    def is_measured(self) -> bool:
+        """Whether the arguments say how many, how much, or whose."""
+        named = (self.count_argument, self.amount_argument, self.tenant_argument)
+        return any(name is not None for name in named)
+
+    @cached_property
     def target_arguments(self) -> tuple[str, ...]:
         """The arguments that may name what is acted on."""
         return _names(self.target_argument)

@@ -178,15 +178,15 @@ def group_consumer(settings: EngineSettings, agent: str) -> Consumer:
     return cast("Consumer", made)
 
 
-def reader(settings: EngineSettings) -> Consumer:
-    """A consumer in no group, for assign(). Reads committed records only."""
+def reader(settings: EngineSettings, *, uncommitted: bool = False) -> Consumer:
+    """A consumer in no group, for assign(). Reads committed records only, unless told otherwise."""
     tune()
     made = _Consumer(
         bootstrap_servers=settings.bootstrap_servers,
         client_id=f"{settings.client_id}-reader",
         enable_auto_commit=False,
         auto_offset_reset="none",
-        isolation_level="read_committed",
+        isolation_level="read_uncommitted" if uncommitted else "read_committed",
         max_partition_fetch_bytes=_FETCH_BYTES,
         fetch_max_wait_ms=_READER_WAIT_MS,
         **_security(settings),

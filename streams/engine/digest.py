@@ -3,12 +3,15 @@
 import hashlib
 import struct
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 
 from streams.engine.records import Headers, Record
 
 NO_HASH = "0" * 64
 """The `previous` of a lane's first audit record."""
+
+_KEPT_LAYOUTS = 256
+"""How many counts of headers are remembered; whoever writes records chooses the counts."""
 
 _length = struct.Struct(">i").pack
 _two_lengths = struct.Struct(">3i").pack
@@ -63,7 +66,7 @@ def output_image(prefix: bytes, key: bytes | None, headers: Headers, value: byte
     return b"".join((prefix, _lengths(len(lengths))(len(lengths), *lengths), *filter(None, fields)))
 
 
-@cache
+@lru_cache(_KEPT_LAYOUTS)
 def _lengths(count: int) -> Callable[..., bytes]:
     return struct.Struct(f">{count + 1}i").pack
 

@@ -242,6 +242,11 @@ class Lane(Generic[Row, Control]):
         self._quiet.clear()
         try:
             await self._take_turn()
+        except Exception as error:  # a turn that cannot even be made: begin anew from the changelog  # noqa: BLE001
+            _log.exception("a turn cannot be made", extra=self._about())
+            self._failed(error)
+            self._opened = self._begun = False
+            await self._pause_after_failure()
         finally:
             self._turn_since_ms = None
             self._quiet.set()

@@ -84,6 +84,20 @@ async def last_position(
         await _within(settings.turn_timeout, consumer.stop())
 
 
+async def has_open_transaction(agent: Agent[Row, Control], partition: int, settings: EngineSettings) -> bool:
+    """Whether a lane's changelog ends in records that are neither committed nor aborted."""
+    changelog = client.topic_partition(agent.topics.changelog, partition)
+    ends: list[int] = []
+    for uncommitted in (False, True):
+        consumer = client.reader(settings, uncommitted=uncommitted)
+        try:
+            await _within(settings.turn_timeout, consumer.start())
+            ends.append((await consumer.end_offsets([changelog]))[changelog])
+        finally:
+            await _within(settings.turn_timeout, consumer.stop())
+    return ends[0] < ends[1]
+
+
 async def read(consumer: Consumer, partition: TopicPartition, since: int | None) -> AsyncIterator[list[Record]]:
     """The committed records of a partition from an offset (None: its start) to its end as it was at the call."""
     consumer.assign([partition])

@@ -233,6 +233,9 @@ class TurnInProgress(Generic[Row, Control]):
         control = self._agent.control
         if control is None or record.value is None:
             raise ControlRefusedError("the record has no value")
+        limit = self._bounds.max_bytes[self._agent.topics.changelog]
+        if len(record.value) + _BATCH_OVERHEAD > limit:
+            raise OutputTooLargeError(f"the document does not fit the changelog, whose limit is {limit}")
         self._control = control.follow(record.value, self._control)
         self._control_document = record.value
 

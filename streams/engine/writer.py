@@ -1,6 +1,7 @@
 """The transactional side of a lane: one producer, one turn at a time, and what became of a turn that failed."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from enum import Enum, auto
@@ -10,6 +11,8 @@ from streams.engine.agent import Agent, Control
 from streams.engine.client import Batch, Delivered, EngineSettings, Producer
 from streams.engine.records import Row
 from streams.engine.turn import Bounds, Output, Turn
+
+_log = logging.getLogger(__name__)
 
 _YIELD_AFTER_S = 0.008
 _RECORD_OVERHEAD = 64
@@ -21,7 +24,7 @@ class Outcome(Enum):
     COMMITTED = auto()
     NEVER_HAPPENED = auto()
     SUPERSEDED = auto()
-    """The changelog holds a turn that is neither this one nor the one before: another owner's."""
+    """The changelog's last turn is neither this one nor the one before: another owner's, or a commit was not kept."""
 
 
 class TurnWriter:
@@ -36,6 +39,7 @@ class TurnWriter:
         self._transactional_id = settings.transactional_id(agent.name, partition)
         self._producer: Producer | None = None
         self._changelog_next = 0
+        self._last_is_there = False
 
     async def start(self) -> None:
         """Starts a producer, which fences every earlier owner of the lane and ends its open transaction.
@@ -43,6 +47,11 @@ class TurnWriter:
         Raises:
             KafkaError, TimeoutError, OSError: not within `turn_timeout`.
         """
+        await self._start_producer()
+        if await restore.has_open_transaction(self._agent, self._partition, self._settings):
+            await self._end_what_hangs()
+
+    async def _start_producer(self) -> None:
         await self.abandon()
         producer = client.transactional_producer(self._settings, self._transactional_id)
         self._producer = producer
@@ -51,9 +60,32 @@ class TurnWriter:
             for topic in self._agent.written:
                 await producer.partitions_for(topic)
 
+    async def _end_what_hangs(self) -> None:
+        """Ends a transaction that the coordinator takes for ended, but whose markers never reached its partitions.
+
+        A broker that was fenced while it wrote the markers (a pause beyond its session, with no other replica) passes
+        over partitions without a leader as if they were deleted. What hangs there would be committed by the marker of
+        this producer's next transaction, although the lane has handled its records anew. So a transaction is begun
+        in every partition that the lane may have written and left to the next producer's start, which aborts it, and
+        with it what hangs.
+        """
+        producer = self._producer
+        if producer is None:
+            raise RuntimeError("nothing has been started")
+        _log.warning("a transaction of lane %s/%d hangs: aborting it", self._agent.name, self._partition)
+        async with asyncio.timeout(self._settings.turn_timeout.total_seconds()):
+            await producer.begin_transaction()
+            sent = [
+                await producer.send(topic, b"aborted", partition=partition)
+                for topic in self._agent.written
+                for partition in await producer.partitions_for(topic)
+            ]
+            await asyncio.gather(*sent)
+        await self._start_producer()
+
     def stands_at(self, changelog_next: int) -> None:
         """Notes the changelog offset after which nothing has been read."""
-        self._changelog_next = changelog_next
+        self._changelog_next, self._last_is_there = changelog_next, False
 
     async def write(self, turn: Turn[Row, Control], bounds: Bounds) -> None:
         """Writes the turn's batches in one transaction; on return it is committed.
@@ -73,10 +105,11 @@ class TurnWriter:
             self._raise_first(results)
             await producer.commit_transaction()
         self._changelog_next = max(
-            result.offset + batch.record_count()
+            result.offset + batch.record_count() - 1
             for (topic, _, batch), result in zip(built, results, strict=True)
             if topic == self._agent.topics.changelog and not isinstance(result, BaseException)
         )
+        self._last_is_there = True
 
     async def renew(self, turn: Turn[Row, Control], before: int) -> Outcome:
         """Starts another producer and says what became of a turn that failed; `before` is the seq it began from.
@@ -88,6 +121,9 @@ class TurnWriter:
         found, self._changelog_next = await restore.last_position(
             self._agent, self._partition, self._settings, self._changelog_next
         )
+        vanished, self._last_is_there = found is None and self._last_is_there, False
+        if vanished:
+            return Outcome.SUPERSEDED
         if found is None or found.seq == before:
             return Outcome.NEVER_HAPPENED
         return Outcome.COMMITTED if found == turn.position else Outcome.SUPERSEDED
