@@ -48,7 +48,7 @@ def parse(value: bytes) -> dict[str, JsonValue]:
     Raises:
         ValueError: it is no JSON object, so it did not pass the gateway.
     """
-    message = orjson.loads(value)
+    message: JsonValue = orjson.loads(value)
     if not isinstance(message, dict):
         raise ValueError("not an object")  # noqa: TRY004  # the value is wrong, whatever its type
     return message

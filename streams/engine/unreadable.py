@@ -5,6 +5,9 @@ more with names in which each byte that is not UTF-8 stands as a lone surrogate 
 name cannot be encoded, which is how a turn knows the record and makes it a dead letter.
 """
 
+# pyright: reportPrivateUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# This module is about the client's insides, which have neither public names nor types.
+
 from collections.abc import Iterator
 from typing import Any
 
