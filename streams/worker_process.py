@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -18,16 +17,13 @@ from streams import agents, control, logs
 from streams.agents.naming import Naming
 from streams.engine.client import EngineSettings
 from streams.engine.metrics import EngineMetrics
-from streams.engine.worker import Worker
+from streams.engine.worker import Worker, settle_garbage
 from streams.errors import StreamsError
 from streams.metrics import Measures
 from streams.probes import Probes
 from streams.settings import Settings, load
 
 _log = logging.getLogger(__name__)
-
-_COLLECT_AFTER = 20_000
-"""New objects before the collector looks at the young ones; Python's default is 700."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,20 +51,10 @@ async def _run(options: argparse.Namespace, settings: Settings, engine: EngineSe
     with Probes(settings.metrics_host, port, registry, liveness=worker.liveness, readiness=worker.readiness) as probes:
         _log.info("worker %s serves /metrics, /livez and /readyz on port %d", engine.client_id, probes.port)
         _stop_on_signals(worker)
-        _settle_garbage()
+        settle_garbage()
         if options.with_parent:
             _stop_with_parent(worker)
         await worker.run()
-
-
-def _settle_garbage() -> None:
-    """Takes what start-up made out of the collector's sight, and lets it look less often.
-
-    A turn makes thousands of short-lived tuples and no cycles: looking through them again and again finds nothing.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER, 20, 20)
 
 
 def _stop_on_signals(worker: Worker) -> None:

@@ -21,7 +21,7 @@ from streams.engine.client import EngineSettings
 from streams.engine.metrics import EngineMetrics
 from streams.engine.records import Emit, Record
 from streams.engine.state import NEW_KEY
-from streams.engine.worker import Worker
+from streams.engine.worker import Worker, settle_garbage
 
 _HASH = "cdd01ef066bc6cf2"
 
@@ -61,6 +61,7 @@ async def run(settings: EngineSettings, *, source: str, sink: str, messages: int
         measure=meter.committed,
     )
     worker = Worker([agent], settings, EngineMetrics(CollectorRegistry()), lanes_topic=f"{settings.prefix}lanes")
+    settle_garbage()
     running = asyncio.create_task(worker.run())
     try:
         async with asyncio.timeout(timeout_s):

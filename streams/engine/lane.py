@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol
+from typing import Generic, Protocol, Self
 
 from streams.engine import restore
 from streams.engine.admin import Admin
@@ -36,16 +36,22 @@ _LIMITS_FOR_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Consecutive records of one input, and the offset at which the next begin."""
+    """Consecutive records of one input, the offset at which the next begin, and the size of their values."""
 
     topic: str
     records: Sequence[Record]
     next_offset: int
+    bytes: int
 
-    @property
-    def bytes(self) -> int:
-        """About how much memory it holds."""
-        return sum(len(record.value or b"") for record in self.records)
+    @classmethod
+    def of(cls, topic: str, records: Sequence[Record], next_offset: int) -> Self:
+        """A chunk of these records."""
+        return cls(topic, records, next_offset, sum([len(record.value or b"") for record in records]))
+
+    def split(self, count: int) -> tuple[Self, Self]:
+        """The first `count` records, and the others."""
+        first = self.of(self.topic, self.records[:count], self.records[count - 1].offset + 1)
+        return first, type(self)(self.topic, self.records[count:], self.next_offset, self.bytes - first.bytes)
 
 
 class Source(Protocol):
@@ -358,8 +364,7 @@ class Lane(Generic[Row, Control]):
     def _take(self, chunks: deque[Chunk], most: int) -> Chunk:
         chunk = chunks.popleft()
         if len(chunk.records) > most:
-            rest = Chunk(chunk.topic, chunk.records[most:], chunk.next_offset)
-            chunk = Chunk(chunk.topic, chunk.records[:most], chunk.records[most - 1].offset + 1)
+            chunk, rest = chunk.split(most)
             chunks.appendleft(rest)
         self._queued_records -= len(chunk.records)
         self._queued_bytes -= chunk.bytes

@@ -141,7 +141,7 @@ class Pump(Generic[Row, Control]):
         if self._expected.get(tp) != expected:
             return  # the group, or the lane, has asked for something else meanwhile
         self._expected[tp] = next_offset
-        self._lanes[tp.partition].offer(Chunk(tp.topic, records, next_offset))
+        self._lanes[tp.partition].offer(Chunk.of(tp.topic, records, next_offset))
 
     def _read_again(self, partitions: list[TopicPartition]) -> None:
         consumer = self._consumer

@@ -170,7 +170,7 @@ def idle_lane(max_records: int = 10) -> Lane[Window, Rules]:
 
 
 def chunk(topic: str, count: int) -> Chunk:
-    return Chunk(topic, [InputRecord(topic, 0, n, 1, b"k", b"v") for n in range(count)], count)
+    return Chunk.of(topic, [InputRecord(topic, 0, n, 1, b"k", b"v") for n in range(count)], count)
 
 
 async def test_a_lane_that_has_enough_takes_no_more_but_for_control_documents() -> None:
