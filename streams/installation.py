@@ -1,6 +1,6 @@
 """An installation's topics: made from the catalogue, and compared with it."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -9,10 +9,10 @@ from aiokafka.errors import KafkaError
 from schemas import topics
 from schemas.topics import Topic
 from streams.agents.naming import Naming
+from streams.broker import Outgoing, reading, records_of, write_once
 from streams.engine import client
 from streams.engine.admin import Admin, NewTopic
 from streams.engine.client import EngineSettings
-from streams.engine.restore import read
 from streams.engine.state import NEW_KEY
 from streams.errors import InstallationError
 
@@ -104,39 +104,27 @@ class Installation:
         return tuple(agent for agent in empty if agent in installed)
 
     async def _installed(self) -> Collection[str]:
-        consumer = client.reader(self._settings)
-        await consumer.start()
-        found: set[str] = set()
-        try:
-            for partition in range(self._partitions):
-                lanes = client.topic_partition(self._naming.topic(topics.LANES), partition)
-                async for records in read(consumer, lanes, None):
-                    keys = (record.key.decode() for record in records if record.key is not None)
-                    found |= {key.removeprefix(_INSTALLED) for key in keys if key.startswith(_INSTALLED)}
-        finally:
-            await consumer.stop()
-        return found
+        lanes = self._naming.topic(topics.LANES)
+        keys = [record.key async for record in records_of(self._settings, lanes, range(self._partitions))]
+        names = (key.decode() for key in keys if key is not None)
+        return {name.removeprefix(_INSTALLED) for name in names if name.startswith(_INSTALLED)}
 
     async def _is_empty(self, agent: str) -> bool:
         topic = self._naming.own(agent).changelog
-        consumer = client.reader(self._settings)
-        await consumer.start()
-        try:
+        async with reading(self._settings) as consumer:
             ends = await consumer.end_offsets([client.topic_partition(topic, p) for p in range(self._partitions)])
-        finally:
-            await consumer.stop()
         return not any(ends.values())
 
     async def _mark(self, agents: Collection[str]) -> None:
-        producer = client.transactional_producer(self._settings, f"{self._settings.prefix}installation")
-        await producer.start()
-        try:
-            await producer.begin_transaction()
-            for agent in agents:
-                mark = orjson.dumps({"v": 1, "agent": agent, "partitions": self._partitions})
-                for partition in range(self._partitions):
-                    await producer.send(self._naming.own(agent).changelog, mark, NEW_KEY, partition)
-                await producer.send(self._naming.topic(topics.LANES), mark, f"{_INSTALLED}{agent}".encode(), 0)
-            await producer.commit_transaction()
-        finally:
-            await client.abandon(producer)
+        async def marks() -> Sequence[Outgoing]:
+            return [mark for agent in agents for mark in self._marks_of(agent)]
+
+        await write_once(self._settings, f"{self._settings.prefix}installation", marks)
+
+    def _marks_of(self, agent: str) -> Sequence[Outgoing]:
+        mark = orjson.dumps({"v": 1, "agent": agent, "partitions": self._partitions})
+        changelog, lanes = self._naming.own(agent).changelog, self._naming.topic(topics.LANES)
+        return [
+            *(Outgoing(changelog, partition, NEW_KEY, mark) for partition in range(self._partitions)),
+            Outgoing(lanes, 0, f"{_INSTALLED}{agent}".encode(), mark),
+        ]

@@ -1,24 +1,18 @@
 """`acgs bench latency`: from append on in.messages to visible for a read_committed reader of deliveries."""
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable
 from statistics import quantiles
 
 from schemas import envelope, topics
-from streams import control
-from streams.bench import traffic
+from streams.bench import product, traffic
+from streams.bench.product import PARTITIONS
 from streams.bench.result import Result
 from streams.engine import client
 from streams.engine.client import Consumer, Delivered, EngineSettings
 from streams.engine.records import Record
-from streams.installation import Installation
-from streams.policies import default_policy
-from streams.supervisor import Supervisor
 
-PARTITIONS = 2
-WORKERS = 2
 RATE = 2_000
 
 _TICK_S = 0.005
@@ -28,23 +22,10 @@ _POLL_MS = 100
 
 async def run(settings: EngineSettings, *, seconds: float, say: Callable[[str], None]) -> list[Result]:
     """p50 and p99 in milliseconds over `seconds` of an even 2,000 messages/s, after 5 s that do not count."""
-    await Installation(settings, partitions=PARTITIONS, replication=1).create()
-    await control.publish(settings, default_policy())
-    environment = {
-        "ACGS_KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
-        "ACGS_PREFIX": settings.prefix,
-        "ACGS_METRICS_PORT": "0",
-        "ACGS_WORKER_ID": "bench",
-    }
-    with open(os.devnull, "wb") as nowhere:  # noqa: ASYNC230, PTH123  # the null device does not block
-        supervisor = Supervisor((), workers=WORKERS, environment=environment, log=nowhere)
-        running = asyncio.create_task(supervisor.run())
-        try:
-            say(f"{RATE} messages/s for {seconds + _WARM_UP_S:.0f} s")
-            late = await _measure(settings, seconds)
-        finally:
-            supervisor.stop()
-            await running
+    await product.install(settings)
+    async with product.running(settings, metrics_port=0):
+        say(f"{RATE} messages/s for {seconds + _WARM_UP_S:.0f} s")
+        late = await _measure(settings, seconds)
     cuts = quantiles(late, n=100)
     return [
         Result("latency-p50", cuts[49], "ms", f"at {RATE} messages/s, {len(late)} deliveries"),

@@ -1,28 +1,21 @@
 """`acgs bench pipeline`: in.messages through gateway and triage, both hops transactional, all checks, the trail on."""
 
 import asyncio
-import os
 import time
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import median
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas import topics
-from streams import control
-from streams.bench import bare, traffic
+from streams.bench import bare, product, traffic
+from streams.bench.product import PARTITIONS, WORKERS
 from streams.bench.result import Result
 from streams.engine.client import EngineSettings
-from streams.installation import Installation
-from streams.policies import default_policy
 from streams.supervisor import Supervisor
-
-PARTITIONS = 2
-WORKERS = 2
 
 _POLL_S = 0.2
 _FIRST_PORT = 19_464
@@ -39,8 +32,7 @@ class _Sample:
 
 async def run(settings: EngineSettings, *, messages: int, say: Callable[[str], None]) -> list[Result]:
     """The pipeline's rate, its ratio to the bare two-hop figure of the same run, and a worker's memory."""
-    await Installation(settings, partitions=PARTITIONS, replication=1).create()
-    await control.publish(settings, default_policy())
+    await product.install(settings)
     source = f"{settings.prefix}{topics.IN_MESSAGES}"
     say(f"writing {messages} messages")
     await traffic.load(settings, source, PARTITIONS, messages)
@@ -58,24 +50,12 @@ async def run(settings: EngineSettings, *, messages: int, say: Callable[[str], N
 
 
 async def _measure(settings: EngineSettings, messages: int) -> list[_Sample]:
-    environment = {
-        "ACGS_KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
-        "ACGS_PREFIX": settings.prefix,
-        "ACGS_METRICS_PORT": str(_FIRST_PORT),
-        "ACGS_WORKER_ID": "bench",
-    }
-    with open(os.devnull, "wb") as nowhere:  # noqa: ASYNC230, PTH123  # the null device does not block
-        supervisor = Supervisor((), workers=WORKERS, environment=environment, log=nowhere)
-        running = asyncio.create_task(supervisor.run())
-        samples: list[_Sample] = []
-        try:
-            async with asyncio.timeout(60 + messages / 1_000):
-                while not samples or samples[-1].decided < messages:
-                    await asyncio.sleep(_POLL_S)
-                    samples.append(await asyncio.to_thread(_sample, supervisor))
-        finally:
-            supervisor.stop()
-            await running
+    samples: list[_Sample] = []
+    async with product.running(settings, metrics_port=_FIRST_PORT) as supervisor:
+        async with asyncio.timeout(60 + messages / 1_000):
+            while not samples or samples[-1].decided < messages:
+                await asyncio.sleep(_POLL_S)
+                samples.append(await asyncio.to_thread(_sample, supervisor))
     return samples
 
 
@@ -102,8 +82,3 @@ def _rate(samples: list[_Sample]) -> float:
     moving = [late for early, late in pairwise(samples) if late.decided > early.decided]
     first, last = moving[0], moving[-1]
     return (last.decided - first.decided) / (last.at - first.at)
-
-
-def middle(results: list[Result]) -> Result:
-    """The median of several runs of one figure."""
-    return Result(results[0].name, median(result.figure for result in results), results[0].unit, results[0].more)
