@@ -118,7 +118,7 @@ async def reading(settings: EngineSettings) -> AsyncGenerator[Consumer, None]:
                 await consumer.start()
             yield consumer
         finally:
-            await consumer.stop()
+            await client.close(consumer, settings.turn_timeout)
 
 
 async def records_of(

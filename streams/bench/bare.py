@@ -1,9 +1,11 @@
 """The ceiling: two hops of bare aiokafka with transactions and no handler, in as many processes as the pipeline has."""
 
 import asyncio
+import contextlib
 import sys
 import time
-from collections.abc import Awaitable
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 from streams.engine import client
@@ -12,17 +14,14 @@ from streams.engine.client import Delivered, EngineSettings, Producer
 
 _RECORDS = 1_000
 _POLL_MS = 100
+_ALL, _LIVE = "all", "live"
+_READY = "ready\n"
 
 
 async def two_hops(settings: EngineSettings, source: str, messages: int) -> float:
     """Messages a second from the first read of the first hop to the last commit of the second."""
-    name = f"{settings.prefix}bare-{uuid4().hex[:6]}"
-    async with Admin(settings) as admin:
-        partitions = (await admin.topics())[source]
-        names = [f"{name}-middle", f"{name}-out"]
-        await admin.create([NewTopic(topic, partitions, 1, {}) for topic in names])
-        await admin.wait_for(names)
-    processes = [await _start(settings, source, name, partition) for partition in range(partitions)]
+    name, partitions = await _install(settings, source)
+    processes = [await _start(settings, _ALL, source, name, partition) for partition in range(partitions)]
     spans = [(await process.communicate())[0].decode().split() for process in processes]
     began, ended = min(float(span[0]) for span in spans), max(float(span[1]) for span in spans)
     if sum(int(span[2]) for span in spans) != messages:
@@ -30,50 +29,90 @@ async def two_hops(settings: EngineSettings, source: str, messages: int) -> floa
     return messages / (ended - began)
 
 
-async def _start(settings: EngineSettings, source: str, name: str, partition: int) -> asyncio.subprocess.Process:
-    arguments = (settings.bootstrap_servers, source, name, str(partition))
+@asynccontextmanager
+async def live(settings: EngineSettings, source: str) -> AsyncGenerator[str, None]:
+    """Runs the two hops on what is written to the source from now on; gives the topic where it comes out."""
+    name, partitions = await _install(settings, source)
+    processes = [await _start(settings, _LIVE, source, name, partition) for partition in range(partitions)]
+    try:
+        for process in processes:
+            if process.stdout is None or await process.stdout.readline() != _READY.encode():
+                raise RuntimeError("a process of the bare hops did not start")
+        yield f"{name}-out"
+    finally:
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            await process.wait()
+
+
+async def _install(settings: EngineSettings, source: str) -> tuple[str, int]:
+    name = f"{settings.prefix}bare-{uuid4().hex[:6]}"
+    async with Admin(settings) as admin:
+        partitions = (await admin.topics())[source]
+        names = [f"{name}-middle", f"{name}-out"]
+        await admin.create([NewTopic(topic, partitions, 1, {}) for topic in names])
+        await admin.wait_for(names)
+    return name, partitions
+
+
+async def _start(
+    settings: EngineSettings, how: str, source: str, name: str, partition: int
+) -> asyncio.subprocess.Process:
+    arguments = (how, settings.bootstrap_servers, source, name, str(partition))
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "streams.bench.bare", *arguments, stdout=asyncio.subprocess.PIPE
     )
 
 
-async def _process(bootstrap: str, source: str, name: str, partition: int) -> None:
+async def _process(how: str, bootstrap: str, source: str, name: str, partition: int) -> None:
     client.tune()
     settings = EngineSettings(bootstrap_servers=bootstrap, prefix=name, client_id=name)
-    reader = client.reader(settings)
-    await reader.start()
-    end = (await reader.end_offsets([client.topic_partition(source, partition)]))[
-        client.topic_partition(source, partition)
-    ]
-    await reader.stop()
-    began = time.time()
-    hops = (
-        _hop(settings, source, f"{name}-middle", partition, end),
-        _hop(settings, f"{name}-middle", f"{name}-out", partition, end),
-    )
-    moved = await asyncio.gather(*hops)
-    sys.stdout.write(f"{began} {time.time()} {moved[1]}\n")
+    first = _Hop(settings, source, f"{name}-middle", partition)
+    second = _Hop(settings, f"{name}-middle", f"{name}-out", partition)
+    began, end = await first.start(), await second.start()
+    if how == _LIVE:
+        sys.stdout.write(_READY)
+        sys.stdout.flush()
+        await asyncio.gather(first.run(began, None), second.run(end, None))
+    else:
+        at = time.time()
+        moved = await asyncio.gather(first.run(0, began), second.run(0, began))
+        sys.stdout.write(f"{at} {time.time()} {moved[1]}\n")
 
 
-async def _hop(settings: EngineSettings, source: str, sink: str, partition: int, messages: int) -> int:
-    tp = client.topic_partition(source, partition)
-    consumer = client.reader(settings)
-    await consumer.start()
-    consumer.assign([tp])
-    consumer.seek(tp, 0)
-    producer = client.transactional_producer(settings, f"{sink}-{partition}")
-    await producer.start()
-    moved = 0
-    while moved < messages:
-        records = (await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=_RECORDS)).get(tp, [])
-        if records:
-            await producer.begin_transaction()
-            await _send(producer, [(record.key, record.value) for record in records], sink, partition)
-            await producer.commit_transaction()
-            moved += len(records)
-    await producer.stop()
-    await consumer.stop()
-    return moved
+class _Hop:
+    """Reads one partition and writes it to the same partition of another topic, a transaction for what has arrived."""
+
+    def __init__(self, settings: EngineSettings, source: str, sink: str, partition: int) -> None:
+        self._from, self._sink, self._partition = client.topic_partition(source, partition), sink, partition
+        self._consumer = client.reader(settings)
+        self._producer = client.transactional_producer(settings, f"{sink}-{partition}")
+
+    async def start(self) -> int:
+        """Returns the source's end."""
+        await self._consumer.start()
+        await self._producer.start()
+        self._consumer.assign([self._from])
+        return (await self._consumer.end_offsets([self._from]))[self._from]
+
+    async def run(self, since: int, messages: int | None) -> int:
+        """Moves so many messages, or until the process ends (None)."""
+        self._consumer.seek(self._from, since)
+        moved = 0
+        while messages is None or moved < messages:
+            fetched = await self._consumer.getmany(self._from, timeout_ms=_POLL_MS, max_records=_RECORDS)
+            records = fetched.get(self._from, [])
+            if records:
+                await self._producer.begin_transaction()
+                await _send(
+                    self._producer, [(record.key, record.value) for record in records], self._sink, self._partition
+                )
+                await self._producer.commit_transaction()
+                moved += len(records)
+        await self._producer.stop()
+        await self._consumer.stop()
+        return moved
 
 
 async def _send(
@@ -92,4 +131,5 @@ async def _send(
 
 
 if __name__ == "__main__":
-    asyncio.run(_process(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])))
+    _, how, bootstrap, source, name, partition = sys.argv
+    asyncio.run(_process(how, bootstrap, source, name, int(partition)))

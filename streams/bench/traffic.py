@@ -23,9 +23,14 @@ def messages(count: int, *, seed: int = 1) -> Iterator[tuple[bytes, bytes]]:
         conversation = conversations[number % _CONVERSATIONS]
         kind = number % 20
         message = _message(random_, conversation, number, held=kind < _HELD_OF_20)
-        if kind == 20 - _BAD_OF_20:
+        if kind >= 20 - _BAD_OF_20:
             message["constitutional_hash"] = "0123456789abcdef"
         yield conversation.encode(), orjson.dumps(message)
+
+
+def is_delivered(number: int) -> bool:
+    """Whether the message of that number goes on at once."""
+    return _HELD_OF_20 <= number % 20 < 20 - _BAD_OF_20
 
 
 async def load(settings: EngineSettings, topic: str, partitions: int, count: int) -> None:

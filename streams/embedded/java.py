@@ -48,12 +48,14 @@ def java_environment(environment: Mapping[str, str] = os.environ) -> dict[str, s
 def jvm_options(jvm: Jvm) -> list[str]:
     """The options of a broker's JVM.
 
-    A JVM out of memory ends rather than limps on.
+    A JVM out of memory ends rather than limps on. Only the quick compiler runs: the optimising one took half a core of
+    two for the first minutes, and the benches were slower with it (docs/decisions/0003).
     """
     return [
         f"-Xmx{jvm.heap_mb}m",
         "-Xms64m",
         "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
         "-XX:+ExitOnOutOfMemoryError",
         "-XX:-CreateCoredumpOnCrash",
         "-XX:-UsePerfData",

@@ -4,8 +4,10 @@ import hashlib
 import struct
 from collections.abc import Callable
 from functools import lru_cache
+from typing import cast
 
 from streams.engine.records import Headers, Record
+from streams.engine.unreadable import raw_name
 
 NO_HASH = "0" * 64
 """The `previous` of a lane's first audit record."""
@@ -36,19 +38,10 @@ def input_hash(prefix: bytes, record: Record) -> bytes:
 
 def unreadable_hash(prefix: bytes, record: Record) -> bytes:
     """The input_hash of a record with header names that are not UTF-8, over their bytes."""
-    names = [_RawName(name) for name, _ in record.headers]
-    headers = [(name, content) for name, (_, content) in zip(names, record.headers, strict=True)]
-    image = output_image(prefix + _position(record.offset), record.key, headers, record.value)
-    return hashlib.sha256(image).digest()
-
-
-class _RawName(str):
-    """A header's name that encodes to the bytes it came as."""
-
-    __slots__ = ()
-
-    def encode(self, encoding: str = "utf-8", errors: str = "surrogateescape") -> bytes:
-        return super().encode(encoding, errors)
+    fields = [record.key, record.value]
+    for name, content in record.headers:
+        fields += (raw_name(name), content)
+    return hashlib.sha256(_image(prefix + _position(record.offset), fields)).digest()
 
 
 def output_image(prefix: bytes, key: bytes | None, headers: Headers, value: bytes | None) -> bytes:
@@ -61,9 +54,17 @@ def output_image(prefix: bytes, key: bytes | None, headers: Headers, value: byte
         return b"".join((prefix, _two_lengths(2, len(key), len(value)), key, value))
     fields = [key, value]
     for name, content in headers:
-        fields += (name.encode(), content)
-    lengths = [-1 if field is None else len(field) for field in fields]
-    return b"".join((prefix, _lengths(len(lengths))(len(lengths), *lengths), *filter(None, fields)))
+        fields.append(name.encode())
+        fields.append(content)
+    return _image(prefix, fields)
+
+
+def _image(prefix: bytes, fields: list[bytes | None]) -> bytes:
+    if None in fields:
+        sizes = [-1 if field is None else len(field) for field in fields]
+        return b"".join((prefix, _lengths(len(sizes))(len(sizes), *sizes), *filter(None, fields)))
+    whole = cast("list[bytes]", fields)
+    return b"".join((prefix, _lengths(len(whole))(len(whole), *map(len, whole)), *whole))
 
 
 @lru_cache(_KEPT_LAYOUTS)

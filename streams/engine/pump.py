@@ -174,11 +174,7 @@ class Pump(Generic[Row, Control]):
         await asyncio.gather(*(lane.release(_RELEASE_S) for lane in self._lanes.values()))
         self._expected.clear()
         self._consumer = None
-        try:
-            async with asyncio.timeout(self._settings.turn_timeout.total_seconds()):
-                await consumer.stop()
-        except (KafkaError, TimeoutError, OSError, AssertionError) as error:
-            _log.warning("consumer did not stop in good order: %r", error, extra={"agent": self._agent.name})
+        await client.close(consumer, self._settings.turn_timeout)
 
     # What lanes ask
 

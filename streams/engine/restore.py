@@ -62,7 +62,7 @@ async def restore(
         next_offset = await consumer.position(changelog)
         state.position = await _position(agent, partition, state, consumer)
     finally:
-        await _within(settings.turn_timeout, consumer.stop())
+        await client.close(consumer, settings.turn_timeout)
     return Restored(state, next_offset)
 
 
@@ -81,7 +81,7 @@ async def last_position(
                     found = decode_position(record.value)
         return found, await consumer.position(changelog)
     finally:
-        await _within(settings.turn_timeout, consumer.stop())
+        await client.close(consumer, settings.turn_timeout)
 
 
 async def has_open_transaction(agent: Agent[Row, Control], partition: int, settings: EngineSettings) -> bool:
@@ -94,7 +94,7 @@ async def has_open_transaction(agent: Agent[Row, Control], partition: int, setti
             await _within(settings.turn_timeout, consumer.start())
             ends.append((await consumer.end_offsets([changelog]))[changelog])
         finally:
-            await _within(settings.turn_timeout, consumer.stop())
+            await client.close(consumer, settings.turn_timeout)
     return ends[0] < ends[1]
 
 

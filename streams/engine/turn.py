@@ -1,8 +1,9 @@
 """A turn: from the records that have arrived to everything that one transaction writes. Pure."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, NoReturn
 from zlib import crc32
 
@@ -154,7 +155,7 @@ class TurnInProgress(Generic[Row, Control]):
         """Handles consecutive records of one input, after which the lane stands at `next_offset`."""
         self._advance(topic, len(records), next_offset)
         prefix, hashes = self._prefixes[topic], self._input_hashes
-        handle_one = self._follow_control if self._is_control(topic) else self._handle
+        decide = self._decision(topic)
         for record in records:
             if record.timestamp > self.clock_ms:  # noqa: PLR1730  # max() is a call for each record
                 self.clock_ms = record.timestamp
@@ -166,7 +167,11 @@ class TurnInProgress(Generic[Row, Control]):
                 self._bury(record, Kind.UNREADABLE, UnreadableError("a header's name is not UTF-8"))
                 continue
             try:
-                handle_one(record)
+                effects = decide(record)
+                if len(effects) == 1 and type(effects[0]) is Emit:
+                    self._emit(effects[0])
+                else:
+                    self._apply(effects)
             except OutputTooLargeError as error:
                 self._bury(record, Kind.OUTPUT_TOO_LARGE, error)
             except ControlRefusedError as error:
@@ -222,14 +227,18 @@ class TurnInProgress(Generic[Row, Control]):
 
     # One record
 
-    def _handle(self, record: Record) -> None:
-        headers = record.headers
-        if headers and headers[0][0] == TIMER and self._agent.on_timer is not None:
-            self._handle_timer(record)
-        else:
-            self._apply(self._agent.handler(self, record))
+    def _decision(self, topic: str) -> Callable[[Record], Sequence[Effect[Row]]]:
+        """What decides on the records of an input: the handler itself where no timers come."""
+        if self._is_control(topic):
+            return self._follow_control
+        return self._handle if self._agent.on_timer else partial(self._agent.handler, self)
 
-    def _follow_control(self, record: Record) -> None:
+    def _handle(self, record: Record) -> Sequence[Effect[Row]]:
+        headers = record.headers
+        is_timer = headers and headers[0][0] == TIMER
+        return self._handle_timer(record) if is_timer else self._agent.handler(self, record)
+
+    def _follow_control(self, record: Record) -> Sequence[Effect[Row]]:
         control = self._agent.control
         if control is None or record.value is None:
             raise ControlRefusedError("the record has no value")
@@ -238,32 +247,33 @@ class TurnInProgress(Generic[Row, Control]):
             raise OutputTooLargeError(f"the document does not fit the changelog, whose limit is {limit}")
         self._control = control.follow(record.value, self._control)
         self._control_document = record.value
+        return ()
 
-    def _handle_timer(self, record: Record) -> None:
+    def _handle_timer(self, record: Record) -> Sequence[Effect[Row]]:
         if self._agent.on_timer is None or record.key is None or record.value is None:
             raise ConfigurationError("a timer's record needs a key and a value")
         key, timer = record.key.decode(), orjson.loads(record.value)
         stored = self._stored(key)
         if stored is None or stored.version != timer["version"]:
-            return
+            return ()
         if record.timestamp < timer["due"]:
             self._rearmed.append((key, timer["due"] - record.timestamp))
-            return
+            return ()
         effects = self._agent.on_timer(self, key, stored.row)
         if not any(isinstance(effect, Put | Delete) and effect.key == key for effect in effects):
             effects = [*effects, Put(key, stored.row)]
-        self._apply(effects)
+        return effects
+
+    def _emit(self, emit: Emit) -> None:
+        topic, key, value, headers, measure = emit
+        group, output, image_hash = self._place(topic, None, key, value, headers)
+        group.records.append(output)
+        group.hashes.append(image_hash)
+        if measure is not None:
+            self._measures.append(measure)
 
     def _apply(self, effects: Sequence[Effect[Row]]) -> None:
         """Takes over all effects of a record, or raises and takes none."""
-        if len(effects) == 1 and type(effects[0]) is Emit:
-            topic, key, value, headers, measure = effects[0]
-            group, output, image_hash = self._place(topic, None, key, value, headers)
-            group.records.append(output)
-            group.hashes.append(image_hash)
-            if measure is not None:
-                self._measures.append(measure)
-            return
         placed: list[tuple[_Group, Output, bytes]] = []
         rows: list[tuple[str, StoredRow[Row] | None, bytes | None]] = []
         for effect in effects:

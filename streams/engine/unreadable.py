@@ -61,6 +61,10 @@ class PatientRecords(_Unpacked):  # type: ignore[misc]  # the client's class is 
         self._fetched, self._all_aborted = records.fetched, aborted or []
         super().__init__(tp, records, aborted, *rest)
 
+    def __iter__(self) -> Iterator[Any]:
+        """The records that are left; the client's own way is one more call for each."""
+        return iter(self._records_iterator or ())
+
     def _unpack_records(self) -> Iterator[Any]:
         try:
             yield from super()._unpack_records()

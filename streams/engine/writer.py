@@ -129,15 +129,10 @@ class TurnWriter:
         return Outcome.COMMITTED if found == turn.position else Outcome.SUPERSEDED
 
     async def stop(self) -> None:
-        """Closes the producer in good order, or abandons it after `turn_timeout`."""
-        producer = self._producer
+        """Closes the producer in good order if it can within `turn_timeout`."""
+        producer, self._producer = self._producer, None
         if producer is not None:
-            try:
-                async with asyncio.timeout(self._settings.turn_timeout.total_seconds()):
-                    await producer.stop()
-                self._producer = None
-            except TimeoutError:
-                await self.abandon()
+            await client.close(producer, self._settings.turn_timeout)
 
     async def abandon(self) -> None:
         """Closes the producer without a word to the broker."""
@@ -169,12 +164,17 @@ async def _build(producer: Producer, turn: Turn[Row, Control], bounds: Bounds) -
 def _batches(producer: Producer, outputs: Sequence[Output], now_ms: int, limit: int) -> list[Batch]:
     batch = producer.create_batch()
     batches = [batch]
+    at_most = 0
     for key, value, headers, size in outputs:
-        fits = batch.size() + size + _RECORD_OVERHEAD <= limit or not batch.record_count()
+        at_most += size + _RECORD_OVERHEAD
+        if at_most > limit:  # a bound, kept here because asking the batch costs two calls a record
+            at_most = batch.size() + size + _RECORD_OVERHEAD
+        fits = at_most <= limit or not batch.record_count()
         if not fits or batch.append(timestamp=now_ms, key=key, value=value, headers=list(headers)) is None:
             batch.close()
             batch = producer.create_batch()
             batches.append(batch)
             batch.append(timestamp=now_ms, key=key, value=value, headers=list(headers))
+            at_most = batch.size()
     batch.close()
     return batches
