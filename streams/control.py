@@ -9,7 +9,7 @@ from streams.agents.naming import Naming
 from streams.broker import Outgoing, records_of, require_topics, write_once
 from streams.engine.client import EngineSettings
 from streams.engine.errors import ControlRefusedError
-from streams.errors import PolicyRefusedError
+from streams.errors import InstallationError, PolicyRefusedError
 
 KEY = b"policy"
 """The key of every record on the control topic."""
@@ -42,11 +42,13 @@ async def publish(settings: EngineSettings, document: Policy) -> PublishedPolicy
 
     Raises:
         PolicyRefusedError: it is not the epoch after the one in force, or that one names owners.
-        InstallationError: there is no control topic.
+        InstallationError: there is no control topic, or none for the deliveries of a tenant that has them apart.
         BrokerError: the broker cannot be reached or refuses, or another publisher came between.
     """
-    topic = Naming(settings.prefix).topic(topics.CONTROL)
+    naming = Naming(settings.prefix)
+    topic = naming.topic(topics.CONTROL)
     partitions = (await require_topics(settings, [topic]))[topic]
+    await _require_deliveries(settings, naming, document.tenant_topics)
     value = document.canonical()
 
     async def decide() -> Sequence[Outgoing]:
@@ -55,6 +57,19 @@ async def publish(settings: EngineSettings, document: Policy) -> PublishedPolicy
 
     await write_once(settings, f"{settings.prefix}policy-publisher", decide)
     return published(value)
+
+
+async def _require_deliveries(settings: EngineSettings, naming: Naming, tenants: Sequence[str]) -> None:
+    if not tenants:
+        return
+    existing = await require_topics(settings, ())
+    missing = [tenant for tenant in tenants if naming.topic(topics.deliveries_of(tenant)) not in existing]
+    if missing:
+        options = " ".join(f"--tenant {tenant}" for tenant in missing)
+        raise InstallationError(
+            f"no topic yet for the deliveries of {', '.join(missing)}: every lane would wait for it. Run "
+            f"'acgs topics create {options}' first, then publish again"
+        )
 
 
 def require_next(document: Policy, current: PublishedPolicy | None) -> None:

@@ -20,7 +20,7 @@ _NONCE_BYTES = 16
 
 
 def triage_agent(naming: Naming, measures: Measures, tenants: Sequence[str] = ()) -> Agent[None, PublishedPolicy]:
-    """The agent; `tenants` are those that the installation gave a topic of deliveries of their own."""
+    """The agent; `tenants` are those that have deliveries of their own at its start; a later policy may add some."""
     deliveries, held = naming.topic(topics.DELIVERIES), naming.topic(topics.DELIBERATION)
 
     def handle(view: View[None, PublishedPolicy], record: Record) -> Sequence[Emit]:
@@ -43,15 +43,19 @@ def triage_agent(naming: Naming, measures: Measures, tenants: Sequence[str] = ()
         headers = (*headers, (envelope.ITEM, orjson.dumps(item.model_dump(mode="json"))))
         return (Emit(held, item.item_id.encode(), value, headers, measure=decided.card.score),)
 
+    def of_tenants(tenants: Sequence[str]) -> tuple[str, ...]:
+        return tuple(naming.topic(topics.deliveries_of(tenant)) for tenant in tenants)
+
     return Agent(
         name=topics.TRIAGE,
         inbox=(naming.topic(topics.MESSAGES),),
-        outputs=(deliveries, held, *(naming.topic(topics.deliveries_of(tenant)) for tenant in tenants)),
+        outputs=(deliveries, held, *of_tenants(tenants)),
         topics=naming.own(topics.TRIAGE),
         handler=handle,
         decision_version=triage.DECISION_VERSION,
         control=control_input(naming),
         measure=measures.scores,
+        outputs_under=lambda published: of_tenants(published.policy.tenant_topics),
     )
 
 

@@ -84,6 +84,8 @@ class Agent(Generic[Row, Control]):
     number of partitions. Where order decides between inputs, name one inbox only: the log then decides every race.
     Timers need `on_timer` and are appended to the first inbox. `decision_version` rises when a rule of the handler
     changes. `measure` is called with the `measure` of each Emit after its turn has committed, never before.
+    `outputs_under` names the topics that a version of the control document adds to the outputs: a lane decides nothing
+    under it before they exist.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Agent(Generic[Row, Control]):
     rows: RowCodec[Row] | None = None
     on_timer: TimerHandler[Row, Control] | None = None
     measure: Callable[[Sequence[object]], None] | None = None
+    outputs_under: Callable[[Control], Sequence[str]] | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -107,3 +110,8 @@ class Agent(Generic[Row, Control]):
         """Every topic a lane writes."""
         own = (self.topics.changelog, self.topics.dead_letters, self.topics.audit)
         return (*self.outputs, *(self.inbox[:1] if self.on_timer else ()), *own)
+
+    def written_under(self, control: Control | None) -> tuple[str, ...]:
+        """Every topic a lane writes under a version of the control document."""
+        added = () if control is None or self.outputs_under is None else self.outputs_under(control)
+        return tuple(dict.fromkeys((*self.written, *added)))

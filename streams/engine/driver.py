@@ -17,7 +17,8 @@ class LaneDriver(Generic[Row, Control]):
     """Runs an agent on given records, turn by turn, with the code that a lane runs.
 
     Users test their agents with it, and an auditor derives past decisions again. `draw(seq)` gives the 32 random bytes
-    of a turn; the default is fixed, so that a test's tokens are the same at each run. Timers fire when a later record,
+    of a turn; the default is fixed, so that a test's tokens are the same at each run. Without `bounds` every topic has
+    one partition and takes 4 MiB. Timers fire when a later record,
     or advance(), brings the lane's time to their due time.
     """
 
@@ -30,8 +31,7 @@ class LaneDriver(Generic[Row, Control]):
         draw: Callable[[int], bytes] = lambda seq: digest.of_bytes(str(seq).encode()).encode()[:32],
     ) -> None:
         self._agent, self._partition, self._draw = agent, partition, draw
-        topics = {*agent.inputs, *agent.written}
-        self._bounds = bounds or Bounds(dict.fromkeys(topics, 1), dict.fromkeys(topics, _MAX_BYTES))
+        self._bounds = bounds
         self.state: LaneState[Row, Control] = LaneState(position=Position(dict.fromkeys(agent.inputs, 0)))
         self._timers: Timers[Row] = Timers()
         self._now_ms = 0
@@ -95,7 +95,8 @@ class LaneDriver(Generic[Row, Control]):
 
     def _begin(self) -> TurnInProgress[Row, Control]:
         seq = self.state.position.seq if self.state.position else 0
-        return TurnInProgress(self._agent, self._partition, self.state, self._bounds, self._draw(seq + 1))
+        bounds = self._bounds or _single(self._agent.written_under(self.state.control))
+        return TurnInProgress(self._agent, self._partition, self.state, bounds, self._draw(seq + 1))
 
     def _finish(self, running: TurnInProgress[Row, Control]) -> Turn[Row, Control]:
         turn = running.finish()
@@ -112,3 +113,7 @@ class LaneDriver(Generic[Row, Control]):
 
     def _next(self, topic: str) -> int:
         return self.state.position.offsets[topic] if self.state.position else 0
+
+
+def _single(topics: Sequence[str]) -> Bounds:
+    return Bounds(dict.fromkeys(topics, 1), dict.fromkeys(topics, _MAX_BYTES))

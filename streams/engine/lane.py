@@ -86,6 +86,7 @@ class Lane(Generic[Row, Control]):
         self._writer = TurnWriter(agent, partition, settings)
         self._state: LaneState[Row, Control] = LaneState()
         self._bounds: Bounds | None = None
+        self._bounds_control: Control | None = None
         self._bounds_at = 0.0
         self._timers: Timers[Row] = Timers()
         self._control_chunks: deque[Chunk] = deque()
@@ -213,11 +214,11 @@ class Lane(Generic[Row, Control]):
     async def _open(self) -> None:
         try:
             self._become(State.STARTING)
-            await self._refresh_bounds()
             await self._writer.start()
             self._progressed()
             self._become(State.RESTORING)
             restored = await restore.restore(self.agent, self.partition, self._settings, self._progressed)
+            await self._refresh_bounds(restored.state.control)
         except LaneHeldError as error:
             self._failed(error)
             self._become(State.HELD)
@@ -258,13 +259,9 @@ class Lane(Generic[Row, Control]):
             self._quiet.set()
 
     async def _take_turn(self) -> None:
-        if time.monotonic() - self._bounds_at > _LIMITS_FOR_S:
-            await self._look_at_limits_again()
+        bounds = await self._current_bounds()
         began = time.perf_counter()
         before = self._state.position.seq if self._state.position else 0
-        bounds = self._bounds
-        if bounds is None:
-            raise EngineError("a lane took a turn before it was opened")
         turn = await self._handle(bounds)
         if turn is None:
             return
@@ -290,6 +287,8 @@ class Lane(Generic[Row, Control]):
             turn.handle(chunk.topic, chunk.records, chunk.next_offset)
             left -= max(1, len(chunk.records))
             bytes_left -= chunk.bytes
+            if self.agent.outputs_under is not None and self._is_control(chunk.topic):
+                break  # what it adds to the outputs is looked up before anything is decided under it
             if time.perf_counter() - worked_since > _YIELD_AFTER_S:
                 await asyncio.sleep(0)
                 worked_since = time.perf_counter()
@@ -323,7 +322,7 @@ class Lane(Generic[Row, Control]):
         while self._owned and not self._closing:
             await self._pause_after_failure()
             try:
-                await self._refresh_bounds()
+                await self._refresh_bounds(self._state.control)
                 outcome = await self._writer.renew(turn, before)
             except Exception as again:  # noqa: BLE001  # as long as the broker does not answer, ask again
                 self._failed(again)
@@ -401,18 +400,24 @@ class Lane(Generic[Row, Control]):
         heartbeat = self._settings.heartbeat.total_seconds()
         await self._pause(min(_MAX_PAUSE_S, heartbeat + failing_for / 4))
 
-    async def _look_at_limits_again(self) -> None:
-        try:
-            await self._refresh_bounds()
-        except Exception as error:  # noqa: BLE001  # the old ones still do; if the broker is gone, the turn will tell
-            self._bounds_at = time.monotonic()
-            _log.warning("limits of topics not read: %r", error, extra=self._about())
+    async def _current_bounds(self) -> Bounds:
+        """What the broker says of the topics that are written now, not older than 30 s if the broker answers."""
+        if self._bounds is None or self._bounds_control is not self._state.control:
+            return await self._refresh_bounds(self._state.control)
+        if time.monotonic() - self._bounds_at > _LIMITS_FOR_S:
+            try:
+                return await self._refresh_bounds(self._state.control)
+            except Exception as error:  # noqa: BLE001  # the old ones still do; if the broker is gone, the turn will tell
+                self._bounds_at = time.monotonic()
+                _log.warning("limits of topics not read: %r", error, extra=self._about())
+        return self._bounds
 
-    async def _refresh_bounds(self) -> None:
+    async def _refresh_bounds(self, control: Control | None) -> Bounds:
         async with asyncio.timeout(self._settings.turn_timeout.total_seconds()):
             async with Admin(self._settings) as admin:
-                self._bounds = await admin.bounds(self.agent.written)
-        self._bounds_at = time.monotonic()
+                bounds = await admin.bounds(self.agent.written_under(control))
+        self._bounds, self._bounds_control, self._bounds_at = bounds, control, time.monotonic()
+        return bounds
 
     def _become(self, state: State) -> None:
         if state is self._lane_state:

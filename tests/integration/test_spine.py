@@ -12,10 +12,12 @@ from schemas.reasons import Reason
 from streams import control
 from streams.agents.naming import Naming
 from streams.engine import dead_letters
+from streams.engine.admin import Admin
 from streams.engine.client import EngineSettings
 from streams.engine.dead_letters import Kind
 from streams.engine.records import Record
 from streams.engine.status import State
+from streams.errors import InstallationError
 from streams.installation import Installation
 from tests.support.broker import Broker, engine_settings
 from tests.support.eventually import eventually
@@ -151,6 +153,54 @@ async def test_a_new_epoch_counts_while_messages_flow(settings: EngineSettings) 
     ]
     epochs = [(header(found[source][1], envelope.POLICY) or b"").split(b":")[0] for source in (*before, *after)]
     assert epochs == [b"1", b"1", b"2", b"2"]
+
+
+async def test_a_tenant_that_a_policy_sets_apart_has_its_deliveries_from_then_on(settings: EngineSettings) -> None:
+    naming = await install_product(settings)
+    own = naming.topic(topics.deliveries_of("globex"))
+    async with running(spine(settings), settings):
+        await send(settings, naming, encoded(1, tenant_id="globex"))
+        await outcomes(settings, naming, 1)
+        apart = policy(2, tenant_topics=("globex",))
+        with pytest.raises(InstallationError, match="acgs topics create --tenant globex"):
+            await control.publish(settings, apart)
+        await Installation(settings, partitions=PARTITIONS, replication=1).create(("globex",))
+        await control.publish(settings, apart)
+        await eventually(lambda: _sent_until_in(settings, naming, own))
+    async with Admin(settings) as admin:
+        existing = await admin.topics()
+    letters = [name for name in existing if name.startswith(settings.prefix) and name.endswith("dead-letters")]
+    assert [await read_topic(settings, name) for name in letters] == [[] for _ in letters]
+
+
+async def _sent_until_in(settings: EngineSettings, naming: Naming, topic: str) -> bool:
+    await send(settings, naming, encoded(2, tenant_id="globex"))
+    return bool(await read_topic(settings, topic))
+
+
+async def test_a_lane_decides_nothing_under_a_policy_whose_topics_are_missing(settings: EngineSettings) -> None:
+    naming = await install_product(settings)
+    apart = policy(2, tenant_topics=("globex",)).canonical()
+    async with running(spine(settings), settings) as worker:
+        before = [worker.position(topics.TRIAGE, p, naming.topic(topics.CONTROL)) for p in range(PARTITIONS)]
+        await write(settings, [(naming.topic(topics.CONTROL), p, control.KEY, apart, ()) for p in range(PARTITIONS)])
+        await eventually(lambda: _triage_read_control(worker, naming, before))
+        (source,) = await send(settings, naming, encoded(1))
+        await eventually(lambda: _says_what_is_missing(worker, naming.topic(topics.deliveries_of("globex"))))
+        assert await read_topic(settings, naming.topic(topics.DELIVERIES)) == []
+        await Installation(settings, partitions=PARTITIONS, replication=1).create(("globex",))
+        found = await outcomes(settings, naming, 1)
+    assert found[source][0] == topics.DELIVERIES
+
+
+def _triage_read_control(worker: RunningWorker, naming: Naming, before: list[int]) -> bool:
+    now = [worker.position(topics.TRIAGE, p, naming.topic(topics.CONTROL)) for p in range(PARTITIONS)]
+    return all(position > earlier for position, earlier in zip(now, before, strict=True))
+
+
+def _says_what_is_missing(worker: RunningWorker, topic: str) -> bool:
+    errors = [status.last_error or "" for status in worker.lanes() if status.agent == topics.TRIAGE]
+    return any("topics are missing" in error and topic in error for error in errors)
 
 
 def _moved_beyond(worker: RunningWorker, naming: Naming, before: list[int]) -> bool:
