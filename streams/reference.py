@@ -1,4 +1,4 @@
-"""The JSON Schemas of the public contracts, as they stand under docs/reference/schemas.
+"""What docs/reference has from the code: the JSON Schemas of the public contracts, and the states of workflows.
 
 `python -m streams.reference --write docs/reference` writes them; `--check` says which are not current.
 """
@@ -6,12 +6,15 @@
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
+from compensation.definition import WorkflowDefinition
+from compensation.status import CLOSED, PARKED, STEP_TRANSITIONS, WORKFLOW_TRANSITIONS, StepStatus, WorkflowState
 from schemas.audit import AuditRecord
 from schemas.deliberation import DeliberationItem
 from schemas.message import AgentMessage
@@ -26,14 +29,44 @@ _CONTRACTS: Mapping[str, type[BaseModel] | TypeAdapter[Any]] = {
     "policy": Policy,
     "rejection": Rejection,
     "score-card": CARD,
+    "workflow-definition": WorkflowDefinition,
 }
-
-_FOLDER = "schemas"
 
 
 def documents() -> dict[str, bytes]:
-    """File name and content of each contract's JSON Schema."""
-    return {f"{name}.json": _document(contract) for name, contract in _CONTRACTS.items()}
+    """Path below docs/reference and content of each file."""
+    schemas = {f"schemas/{name}.json": _document(contract) for name, contract in _CONTRACTS.items()}
+    return {**schemas, "workflow-states.md": _states().encode()}
+
+
+def _states() -> str:
+    return "\n".join(
+        [
+            "# The states of workflows and of their nodes",
+            "",
+            "Drawn from `compensation/status.py`; a change of state that is not here cannot happen.",
+            "",
+            "## Workflows",
+            "",
+            f"Closed: {_listed(CLOSED)}. Parked, until an operator acts: {_listed(PARKED)}.",
+            "",
+            *_diagram(WorkflowState.RUNNING, WORKFLOW_TRANSITIONS),
+            "",
+            "## Nodes",
+            "",
+            *_diagram(StepStatus.PENDING, STEP_TRANSITIONS),
+            "",
+        ]
+    )
+
+
+def _listed(states: Collection[WorkflowState]) -> str:
+    return ", ".join(state.value for state in WorkflowState if state in states)
+
+
+def _diagram(first: Enum, transitions: Mapping[Any, Collection[Enum]]) -> list[str]:
+    arrows = [f"    {at.value} --> {to.value}" for at in type(first) for to in type(first) if to in transitions[at]]
+    return ["```mermaid", "stateDiagram-v2", f"    [*] --> {first.value}", *arrows, "```"]
 
 
 def _document(contract: type[BaseModel] | TypeAdapter[Any]) -> bytes:
@@ -45,15 +78,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Writes or checks the files; 1 if one is not current."""
     parser = argparse.ArgumentParser(prog="python -m streams.reference", description=__doc__)
     group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("--write", type=Path, metavar="FOLDER", help="write the schemas below this folder")
-    group.add_argument("--check", type=Path, metavar="FOLDER", help="compare the schemas below this folder")
+    group.add_argument("--write", type=Path, metavar="FOLDER", help="write the files below this folder")
+    group.add_argument("--check", type=Path, metavar="FOLDER", help="compare the files below this folder")
     options = parser.parse_args(arguments)
-    return _write(options.write / _FOLDER) if options.write else _check(options.check / _FOLDER)
+    return _write(options.write) if options.write else _check(options.check)
 
 
 def _write(folder: Path) -> int:
-    folder.mkdir(parents=True, exist_ok=True)
     for name, content in documents().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return 0
 
@@ -61,7 +94,7 @@ def _write(folder: Path) -> int:
 def _check(folder: Path) -> int:
     stale = [name for name, content in documents().items() if not _is(folder / name, content)]
     for name in stale:
-        sys.stderr.write(f"{folder / name} is not current: python -m streams.reference --write {folder.parent}\n")
+        sys.stderr.write(f"{folder / name} is not current: python -m streams.reference --write {folder}\n")
     return 1 if stale else 0
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from streams.bench import dag as dag_bench
 from streams.bench import forward as forward_bench
 from streams.bench import impact as impact_bench
 from streams.bench import latency as latency_bench
@@ -72,6 +73,13 @@ def latency(*, seconds: float) -> None:
 def impact(*, data: Path, as_json: bool) -> None:
     """Impact scores against labelled agent traffic: AUC, recall and false positives at several thresholds."""
     raise SystemExit(impact_bench.run(data, Console(), as_json=as_json))
+
+
+@bench.command()
+def dag() -> None:
+    """DAGExecutor on 1,000 and 4,000 nodes that do nothing, and on a long chain. Needs no broker."""
+    for result in asyncio.run(dag_bench.run(lambda words: click.echo(f"· {words}", err=True))):
+        click.echo(result.line())
 
 
 @bench.command(name="all")
