@@ -76,7 +76,8 @@ def _in_words(error: BaseException, settings: EngineSettings) -> str:
             )
         case KafkaConnectionError() | OSError():
             return (
-                f"no Kafka answers at {servers}. Check ACGS_KAFKA_BOOTSTRAP_SERVERS and that the broker runs; "
+                f"no Kafka answers at {servers}. Check ACGS_KAFKA_BOOTSTRAP_SERVERS and that the broker runs; if it is "
+                "secured, ACGS_SECURITY_PROTOCOL and what belongs to it ('acgs doctor' knows these cases apart). "
                 "'acgs kafka start' starts one on this machine"
             )
         case _:
