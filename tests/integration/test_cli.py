@@ -28,7 +28,7 @@ from streams.policies import default_policy
 from streams.policy_changes import to_toml
 from tests.support.broker import Broker, engine_settings
 from tests.support.eventually import eventually
-from tests.support.kafka import MIB, read_topic, write
+from tests.support.kafka import MIB, delete_records, read_topic, write
 from tests.support.product import NEXT_HASH, PARTITIONS, UNKNOWN_TOOL, encoded, install_product, policy, spine
 from tests.support.workers import running
 
@@ -339,7 +339,7 @@ async def test_a_held_lane_goes_on_once_an_operator_accepts(acgs: Acgs, settings
         assert refused.code == 1
         assert "not held" in refused.err
     await write(settings, [(inbox, 0, None, encoded(number), ()) for number in range(10)])
-    await _delete_records(settings, inbox, 0, 8)
+    await delete_records(settings, inbox, {0: 8})
     async with running(spine(settings), settings) as worker:
         await worker.until(State.HELD, 1)
         await eventually(lambda: _status_is(acgs, 1, "acgs lanes accept gateway-messages 0"))
@@ -403,13 +403,6 @@ async def _admin(settings: EngineSettings) -> AsyncGenerator[Any, None]:
         yield made
     finally:
         await made.close()
-
-
-async def _delete_records(settings: EngineSettings, topic: str, partition: int, before: int) -> None:
-    kafka: Any = aiokafka
-    deletion = kafka.admin.RecordsToDelete(before_offset=before)
-    async with _admin(settings) as admin:
-        await admin.delete_records({kafka.TopicPartition(topic, partition): deletion})
 
 
 async def _delete_topic(settings: EngineSettings, topic: str) -> None:

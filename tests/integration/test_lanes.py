@@ -1,15 +1,14 @@
 """Lanes on a real broker: where they start, when they stop, how they share partitions."""
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 from zlib import crc32
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas.audit import AuditRecord
-from streams.engine import client, dead_letters
+from streams.engine import dead_letters
 from streams.engine.admin import Admin
 from streams.engine.client import EngineSettings
 from streams.engine.dead_letters import Kind
@@ -19,7 +18,17 @@ from streams.engine.status import State
 from tests.support.broker import Broker, engine_settings
 from tests.support.eventually import eventually
 from tests.support.groups import delete_group
-from tests.support.kafka import TIMES, create_topics, header, install, mark_as_new, read_topic, read_topics, write
+from tests.support.kafka import (
+    TIMES,
+    create_topics,
+    delete_records,
+    header,
+    install,
+    mark_as_new,
+    read_topic,
+    read_topics,
+    write,
+)
 from tests.support.trail import in_order, turns, verify_lane
 from tests.support.windowed_counter import NAME, SOURCE, Names, fold, rules, said_counts, windowed_counter
 from tests.support.workers import RunningWorker, running
@@ -62,18 +71,6 @@ async def accept(settings: EngineSettings, lane: int, decision: Accepted) -> Non
     """What `acgs lanes accept` writes."""
     changelog = windowed_counter(settings.prefix).topics.changelog
     await write(settings, [(changelog, lane, ACCEPTED_KEY, decision.encode(), ())])
-
-
-async def delete_records(settings: EngineSettings, topic: str, before: Mapping[int, int]) -> None:
-    admin: Any = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
-    to_delete: Any = RecordsToDelete
-    await admin.start()
-    try:
-        await admin.delete_records(
-            {client.topic_partition(topic, p): to_delete(before_offset=o) for p, o in before.items()}
-        )
-    finally:
-        await admin.close()
 
 
 async def held(worker: RunningWorker, lanes: int) -> str:

@@ -15,12 +15,17 @@ from pathlib import Path
 import orjson
 import psutil
 
+from schemas import topics
 from streams import control
+from streams.agents.naming import Naming
+from streams.engine.client import EngineSettings
+from streams.engine.status import LaneStatus, State, decode_status
 from streams.installation import Installation
 from streams.policies import default_policy
 from streams.supervisor import Event, Supervisor, WorkerEvent
 from tests.support.broker import Broker, engine_settings
 from tests.support.eventually import eventually, eventually_sync
+from tests.support.kafka import delete_records, read_topic, write
 
 _PORT = re.compile(rb"on port (\d+)")
 
@@ -102,6 +107,43 @@ async def test_a_killed_worker_is_started_again(broker: Broker, prefix: str, tmp
         await eventually(lambda: supervisor.pids and supervisor.pids[0] != first)
         assert [event.event for event in events] == [Event.STARTED, Event.DIED, Event.STARTED]
         assert events[1].status == -signal.SIGKILL
+
+
+async def test_a_lane_that_retention_overtakes_while_it_runs_is_held_with_the_exact_gap(
+    broker: Broker, prefix: str, tmp_path: Path
+) -> None:
+    settings = engine_settings(broker, prefix)
+    inbox = Naming(prefix).topic(topics.IN_MESSAGES)
+    async with _supervised(broker, prefix, tmp_path / "log") as (supervisor, _):
+        await control.publish(settings, default_policy())
+        await write(settings, [(inbox, 0, b"k", b"{", ())] * 5)
+        await eventually(lambda: _lane_says(settings, topics.GATEWAY_MESSAGES, "offsets", {inbox: 5}))
+        (pid,) = supervisor.pids.values()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            await write(settings, [(inbox, 0, b"k", b"{", ())])  # the answer to a fetch that is under way
+            await write(settings, [(inbox, 0, b"k", b"{", ())] * 9)
+            await delete_records(settings, inbox, {0: 12})
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        status = await eventually(lambda: _lane_says(settings, topics.GATEWAY_MESSAGES, "state", State.HELD))
+    assert status.last_error is not None
+    gap = rf"stands at {re.escape(inbox)}/0/([56]), but the log has 12 to 15: ([67]) offsets were deleted by retention"
+    found = re.search(gap, status.last_error)
+    assert found is not None, status.last_error
+    assert int(found[1]) + int(found[2]) == 12
+
+
+async def _lane_says(settings: EngineSettings, agent: str, field: str, wanted: object) -> LaneStatus | None:
+    """The lane's last status, once a field of it holds what is wanted (a mapping: at least that)."""
+    records = await read_topic(settings, Naming(settings.prefix).topic(topics.LANES))
+    told = [decode_status(r.value) for r in records if r.value and (r.key or b"").startswith(b"lane/")]
+    last = next((status for status in reversed(told) if status.agent == agent), None)
+    if last is None:
+        return None
+    found = getattr(last, field)
+    fits = wanted.items() <= found.items() if isinstance(wanted, dict) else found == wanted
+    return last if fits else None
 
 
 async def test_a_stopped_supervisor_leaves_no_worker(broker: Broker, prefix: str, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiokafka
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from streams.engine import client
 from streams.engine.admin import Admin, NewTopic
@@ -105,3 +106,16 @@ async def read_topics(settings: EngineSettings, topics: Iterable[str]) -> dict[s
 def header(record: Record, name: str) -> bytes | None:
     """The first header of that name."""
     return next((content for given, content in record.headers if given == name), None)
+
+
+async def delete_records(settings: EngineSettings, topic: str, before: Mapping[int, int]) -> None:
+    """Deletes what stands before these offsets, as retention does."""
+    admin: Any = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+    to_delete: Any = RecordsToDelete
+    await admin.start()
+    try:
+        await admin.delete_records(
+            {client.topic_partition(topic, p): to_delete(before_offset=o) for p, o in before.items()}
+        )
+    finally:
+        await admin.close()
