@@ -126,6 +126,13 @@ def test_an_optional_node_fails_alone_and_what_depends_on_it_is_skipped() -> Non
     assert saga.state is WorkflowState.COMPLETED
 
 
+def test_what_depends_on_a_failed_node_is_skipped_although_others_complete_later() -> None:
+    saga = Saga(definition(node("a", optional=True, undo=False), node("b"), node("c", "a", "b")))
+    saga.answer("a", Outcome.NO_EFFECT)
+    saga.answer("b")
+    assert (saga.status("c"), saga.state) == (StepStatus.SKIPPED, WorkflowState.COMPLETED)
+
+
 def test_an_optional_node_that_may_have_happened_is_undone_alone_before_the_workflow_completes() -> None:
     saga = Saga(definition(node("a", optional=True, retry=ONCE), node("b")))
     saga.answer("a", Outcome.FAILED)
@@ -225,6 +232,29 @@ def test_what_may_have_happened_is_undone_first() -> None:
     saga.answer("c", Outcome.FAILED)
     run_down(saga)
     assert saga.undone == ["c", "b", "a"]
+
+
+def test_of_what_may_have_happened_the_last_commanded_is_undone_first() -> None:
+    saga = Saga(definition(node("a", retry=ONCE), node("b", retry=ONCE), node("bad", retry=ONCE)))
+    saga.answer("bad", Outcome.NO_EFFECT)
+    saga.answer("b", Outcome.FAILED)
+    saga.answer("a", Outcome.FAILED)
+    run_down(saga)
+    assert saga.undone == ["b", "a"]
+
+
+def test_a_late_success_beside_an_undo_in_flight_is_undone_again_and_ends() -> None:
+    saga = Saga(definition(node("a"), node("b", "a"), node("c"), node("bad", "b", "c", retry=ONCE), parallel_undo=True))
+    saga.answer("c", Outcome.FAILED)
+    saga.pass_time(1_000)
+    after("c", "a", "b", of=saga)
+    saga.answer("bad", Outcome.NO_EFFECT)
+    assert sorted(saga.undone) == ["b", "c"]
+    saga.undo("c")
+    assert saga.answer("c", attempt=1).refused is None
+    run_down(saga)
+    assert sorted(saga.undone) == ["a", "b", "c", "c"]
+    assert saga.state is WorkflowState.COMPENSATED
 
 
 def test_a_node_that_was_never_commanded_is_not_undone() -> None:
