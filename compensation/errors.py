@@ -4,8 +4,12 @@ CompensationError
 +-- DefinitionError      a definition cannot run; every problem with its place
 +-- StartError           an input that the definition cannot be started with
 +-- TransitionError      a transition that the tables do not have: a defect of this package
++-- EffectKeyError       a key that an effect store cannot keep
++-- EffectResultError    a result that an effect store cannot keep
++-- DriverMissingError   an effect store's database driver is not installed
 ActivityError            what an activity raises to say how it failed
 +-- NoEffect             nothing has happened: there is nothing to undo, and no use in trying again
+|   +-- UndoneError      an effect store refuses a forward call that came after its undo
 +-- NonRetryableError    it may have had an effect, and there is no use in trying again
 |   +-- ConstitutionalError    the constitutional hash is not the expected one
 """

@@ -193,7 +193,7 @@ class Run:
         node = self._functions[call.node]
         if call.direction is Direction.DO:
             self._check(node)
-            doing = node.execute(self.context.called(self._key(call)))
+            doing = node.execute(self._context(call))
             if node.timeout is None:
                 return await doing
             async with asyncio.timeout(node.timeout.total_seconds()):
@@ -201,7 +201,7 @@ class Run:
         undo = node.compensation
         if undo is None:
             raise RuntimeError(f"node {call.node} has no compensation")
-        given = self.context.called(self._key(call)).as_dict(self.results.get(call.node))
+        given = self._context(call).as_dict(self.results.get(call.node))
         async with asyncio.timeout(undo.timeout.total_seconds() if undo.timeout else None):
             if await undo.execute(given) is False:
                 raise RuntimeError(f"compensation {undo.name} returned False")
@@ -213,12 +213,11 @@ class Run:
             if not checked.is_valid:
                 raise NoEffect(f"{ConstitutionalError.__name__}: {checked.reason}")
 
-    def _key(self, call: Call) -> str:
-        """The idempotency key in its scope: run, direction, and the round of an undo."""
-        forward, undo = self._keys[call.node]
-        if call.direction is Direction.DO:
-            return f"{self.context.run_id}:do:{forward}"
-        return f"{self.context.run_id}:undo:{call.round}:{undo}"
+    def _context(self, call: Call) -> WorkflowContext:
+        """The context with the call's keys in their scope: run, direction, and the round of an undo."""
+        run_id, (forward, undo) = self.context.run_id, self._keys[call.node]
+        key = f"do:{forward}" if call.direction is Direction.DO else f"undo:{call.round}:{undo}"
+        return self.context.called(f"{run_id}:{key}", f"{run_id}:{forward}")
 
 
 def _never(_: str) -> bool:

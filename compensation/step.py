@@ -14,6 +14,7 @@ class WorkflowContext(Mapping[str, Any]):
 
     `results` holds what completed nodes returned, by their ids. `constitutional_hash` is checked before every node.
     `idempotency_key` is the call's own: the same at each attempt, another one for each run, direction and undo round.
+    `effect_key` is the node's own in this run, the same for doing and undoing: the key for an EffectStore.
     """
 
     constitutional_hash: str
@@ -22,6 +23,7 @@ class WorkflowContext(Mapping[str, Any]):
     run_id: str = ""
     results: Mapping[str, Any] = field(default_factory=dict[str, Any])
     idempotency_key: str = ""
+    effect_key: str = ""
 
     def __getitem__(self, key: str) -> Any:  # noqa: ANN401  # whatever the caller put there
         return self.input[key]
@@ -32,15 +34,15 @@ class WorkflowContext(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self.input)
 
-    def called(self, key: str) -> "WorkflowContext":
-        """The same for a call with that idempotency key."""
-        return replace(self, idempotency_key=key)
+    def called(self, key: str, effect_key: str) -> "WorkflowContext":
+        """The same for a call with those keys."""
+        return replace(self, idempotency_key=key, effect_key=effect_key)
 
     def as_dict(self, result: object = None) -> dict[str, Any]:
         """The input's names and what belongs to the call.
 
-        That is `results`, `result` (of the node itself), `workflow_id`, `run_id`, `constitutional_hash` and
-        `idempotency_key`.
+        That is `results`, `result` (of the node itself), `workflow_id`, `run_id`, `constitutional_hash`,
+        `idempotency_key` and `effect_key`.
         """
         return {
             **self.input,
@@ -50,6 +52,7 @@ class WorkflowContext(Mapping[str, Any]):
             "run_id": self.run_id,
             "constitutional_hash": self.constitutional_hash,
             "idempotency_key": self.idempotency_key,
+            "effect_key": self.effect_key,
         }
 
 

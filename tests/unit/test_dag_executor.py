@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,8 @@ from compensation import (
     WorkflowStep,
     validate_constitutional_hash,
 )
+from compensation.effects import UndoneError
+from compensation.effects_sqlite import SqliteEffectStore
 from tests.support.eventually import eventually
 
 SOON = timedelta(milliseconds=1)
@@ -141,6 +144,33 @@ async def test_an_input_without_what_a_key_needs_fails_at_the_start_and_calls_no
     with pytest.raises(StartError, match=r"'reserve_inventory'.*the input has no 'order_id'"):
         await payment_saga(shop).execute(context())
     assert shop.calls == []
+
+
+async def test_with_an_effect_store_an_effect_is_undone_once_and_its_late_call_refused(tmp_path: Path) -> None:
+    charged, refunded = list[str](), list[object]()
+    async with SqliteEffectStore(tmp_path / "effects") as store:
+
+        async def charge(given: WorkflowContext) -> Any:  # noqa: ANN401
+            async def effect() -> str:
+                charged.append(given.effect_key)
+                return "receipt"
+
+            await store.do(given.effect_key, effect)
+            raise RuntimeError("the answer is lost")
+
+        async def refund(given: dict[str, Any]) -> None:
+            async def effect(result: object) -> None:
+                refunded.append(result)
+
+            await store.undo(given["effect_key"], effect)
+
+        node = DAGNode(
+            "charge", "c", charge, compensation=StepCompensation("r", refund), retry=Retry(attempts=2, first_ms=1)
+        )
+        result = await executor().add_node(node).execute(context())
+        with pytest.raises(UndoneError):
+            await charge(WorkflowContext(constitutional_hash=CONSTITUTIONAL_HASH, effect_key=charged[0]))
+    assert (result.state, len(charged), refunded) == (WorkflowState.COMPENSATED, 1, ["receipt"])
 
 
 async def test_parallel_validation_as_written() -> None:
