@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from compensation.definition import Compensation, Node, Retry, RunIf, Timeouts, WorkflowDefinition
@@ -11,6 +11,7 @@ from compensation.status import CLOSED, STEP_TRANSITIONS, StepStatus, WorkflowSt
 from tests.support.saga import Saga
 
 MAX_NODES = 7
+ON_A_BUSY_MACHINE = (HealthCheck.too_slow,)
 STEPS = 40
 DAY_MS = 24 * 3_600_000
 
@@ -113,7 +114,7 @@ def check_closed(saga: Saga) -> None:
         assert row.status not in {StepStatus.EXECUTING, StepStatus.COMPENSATING, StepStatus.WAITING}
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250, deadline=None, suppress_health_check=ON_A_BUSY_MACHINE)
 @given(definitions(), st.data())
 def test_whatever_happens_it_ends_and_what_may_have_happened_is_undone(
     definition: WorkflowDefinition, data: st.DataObject
@@ -128,7 +129,7 @@ def test_whatever_happens_it_ends_and_what_may_have_happened_is_undone(
     check_closed(saga)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=ON_A_BUSY_MACHINE)
 @given(definitions(), st.data())
 def test_undo_runs_in_reverse_of_recorded_completions(definition: WorkflowDefinition, data: st.DataObject) -> None:
     """Without failing compensations and late answers: the order of the undone is the reverse of the completed."""
@@ -160,7 +161,7 @@ def _has_undo(saga: Saga, id_: str) -> bool:
     return saga.plan.nodes[id_].has_undo
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=ON_A_BUSY_MACHINE)
 @given(definitions(), st.data())
 def test_a_timer_never_fires_without_effect_for_ever(definition: WorkflowDefinition, data: st.DataObject) -> None:
     """Every due timer changes its row, so that no timer fires again and again at the same moment."""
