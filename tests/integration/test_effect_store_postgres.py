@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue
 
-from compensation.effects import MAX_KEY_LENGTH, MAX_RESULT_BYTES, EffectStatus, Forward, UndoneError
+from compensation.effects import MAX_KEY_LENGTH, MAX_RESULT_BYTES, EffectStatus, UndoneError
 from compensation.effects_postgres import PostgresEffectStore
 from tests.support.eventually import eventually, eventually_sync
+from tests.support.outside import Outside
 from tests.support.processes import ROOT, Process
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is missing: pip install 'psycopg[binary]'")
@@ -95,37 +96,6 @@ def database(server: Path, prefix: str) -> str:
 @pytest.fixture
 def store(database: str) -> PostgresEffectStore:
     return PostgresEffectStore(database)
-
-
-class Outside:
-    """The world that effects change: what happened to it, in order."""
-
-    def __init__(self) -> None:
-        self.log: list[object] = []
-        self.at_once = self.most_at_once = 0
-
-    def doing(self, result: JsonValue = "receipt") -> Forward:
-        async def effect() -> JsonValue:
-            self.at_once += 1
-            self.most_at_once = max(self.most_at_once, self.at_once)
-            self.log.append("do")
-            for _ in range(5):
-                await asyncio.sleep(0)
-            self.at_once -= 1
-            return result
-
-        return effect
-
-    async def failing(self) -> JsonValue:
-        self.log.append("do, cut off")
-        raise ConnectionError
-
-    async def undoing(self, result: JsonValue) -> None:
-        self.log.append(("undo", result))
-
-    async def failing_to_undo(self, result: JsonValue) -> None:
-        self.log.append(("undo, cut off", result))
-        raise ConnectionError
 
 
 @pytest.fixture

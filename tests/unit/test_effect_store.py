@@ -20,45 +20,14 @@ from compensation.effects import (
     EffectKeyError,
     EffectResultError,
     EffectStatus,
-    Forward,
     UndoneError,
 )
 from compensation.effects_sqlite import KeyLocks, SqliteEffectStore
 from tests.support.eventually import eventually
+from tests.support.outside import Outside
 from tests.support.processes import ROOT, Process
 
 SOON = timedelta(seconds=10)
-
-
-class Outside:
-    """The world that effects change: what happened to it, in order."""
-
-    def __init__(self) -> None:
-        self.log: list[object] = []
-        self.at_once = self.most_at_once = 0
-
-    def doing(self, result: JsonValue = "receipt") -> Forward:
-        async def effect() -> JsonValue:
-            self.at_once += 1
-            self.most_at_once = max(self.most_at_once, self.at_once)
-            self.log.append("do")
-            for _ in range(5):
-                await asyncio.sleep(0)
-            self.at_once -= 1
-            return result
-
-        return effect
-
-    async def failing(self) -> JsonValue:
-        self.log.append("do, cut off")
-        raise ConnectionError
-
-    async def undoing(self, result: JsonValue) -> None:
-        self.log.append(("undo", result))
-
-    async def failing_to_undo(self, result: JsonValue) -> None:
-        self.log.append(("undo, cut off", result))
-        raise ConnectionError
 
 
 @pytest.fixture
