@@ -128,22 +128,19 @@ def _call(work: Work, id_: str) -> None:
     node, row = work.plan.nodes[id_], work.node(id_)
     not_after = work.now + node.timeouts.schedule_to_start_ms
     first_at = work.now if row.first_at is None else row.first_at
-    commanded = row.commanded
-    if not commanded:
-        work.count(commands=1)
-        commanded = work.row.commands
+    is_first, may_be_the_pivot = not row.commanded, node.pivot and not row.happened
+    work.count(flying=1, commands=int(is_first), pivots=int(may_be_the_pivot))
     row = work.put(
         id_,
         status=StepStatus.EXECUTING,
         attempt=row.attempt + 1,
-        commanded=commanded,
+        commanded=work.row.commands if is_first else row.commanded,
         first_at=first_at,
         last_start=not_after,
         ended=False,
         awaits=Awaits.ANSWER,
         due=_answer_by(work, id_, first_at, not_after, not_after + (node.timeouts.heartbeat_ms or 0)),
     )
-    work.count(flying=1, pivots=int(node.pivot and not row.happened))
     work.commands.append(Call(id_, Direction.DO, row.round, row.attempt, not_after))
 
 
@@ -246,7 +243,6 @@ def _failed(work: Work, id_: str, error: str) -> None:
 def _succeeded(work: Work, id_: str, row: NodeRow, *, is_current: bool) -> str | None:
     match row.status:
         case StepStatus.EXECUTING:
-            work.count(flying=-1)
             if not is_current:
                 work.commands.append(Stop(id_, Direction.DO, row.round, row.attempt))
             _complete(work, id_)
@@ -277,19 +273,20 @@ def _succeeded_late(work: Work, id_: str, row: NodeRow) -> str | None:
 
 def _complete(work: Work, id_: str) -> None:
     row = work.node(id_)
-    is_counted = row.status is StepStatus.EXECUTING or row.happened
-    work.count(completions=1, pivots=int(work.plan.nodes[id_].pivot and not is_counted))
+    flies = row.status is StepStatus.EXECUTING
+    is_new_pivot = work.plan.nodes[id_].pivot and not flies and not row.happened
+    before, work.row = work.row.top, work.row._replace(top=id_)
+    work.count(completions=1, flying=-int(flies), pivots=int(is_new_pivot))
     work.put(
         id_,
         status=StepStatus.COMPLETED,
         completed=work.row.completions,
-        before=work.row.top,
+        before=before,
         awaits=None,
         due=None,
         ended=True,
         error=None,
     )
-    work.row = work.row._replace(top=id_)
     if work.is_forward:
         _settle(work, id_, satisfied=True)
     elif not work.row.flying and work.row.state is WorkflowState.DRAINING:

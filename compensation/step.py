@@ -1,7 +1,7 @@
 """Nodes as code: functions with what undoes them, for a DAGExecutor."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -36,7 +36,15 @@ class WorkflowContext(Mapping[str, Any]):
 
     def called(self, key: str, effect_key: str) -> "WorkflowContext":
         """The same for a call with those keys."""
-        return replace(self, idempotency_key=key, effect_key=effect_key)
+        return WorkflowContext(
+            constitutional_hash=self.constitutional_hash,
+            input=self.input,
+            workflow_id=self.workflow_id,
+            run_id=self.run_id,
+            results=self.results,
+            idempotency_key=key,
+            effect_key=effect_key,
+        )
 
     def as_dict(self, result: object = None) -> dict[str, Any]:
         """The input's names and what belongs to the call.

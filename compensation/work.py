@@ -54,7 +54,8 @@ class Work:
 
     def count(self, **changes: int) -> None:
         """Adds to counters of the whole."""
-        self.row = self.row._replace(**{name: getattr(self.row, name) + by for name, by in changes.items()})
+        row = self.row
+        self.row = row._replace(**{name: getattr(row, name) + by for name, by in changes.items() if by})
 
     @property
     def goes_on(self) -> bool:
