@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Self
@@ -90,8 +90,8 @@ class DAGExecutor:
     async def execute(self, context: WorkflowContext) -> DAGResult:
         """Runs the graph once; each call is a run of its own.
 
-        On cancellation what was done is undone, compensations are not cancelled, and CancelledError is raised at the
-        end. Never raises for what a node raises.
+        Returns once every call has ended, also one that ignores its cancellation. Cancelled, it undoes what was done,
+        does not cancel compensations, and raises CancelledError at the end. Never raises for what a node raises.
 
         Raises:
             DefinitionError: dependencies are no nodes, or a cycle.
@@ -113,7 +113,7 @@ class DAGExecutor:
             raise StartError(f"run {result.run_id} is {result.run.state}: there is nothing to retry")
         return await self._ended(result.run, result.run.retry)
 
-    async def _ended(self, run: Run, begin: Any) -> DAGResult:  # noqa: ANN401
+    async def _ended(self, run: Run, begin: Callable[[], None]) -> DAGResult:
         driving = asyncio.create_task(run.drive(begin))
         cancelled: asyncio.CancelledError | None = None
         while not driving.done():

@@ -131,9 +131,7 @@ class Run:
             if isinstance(command, Call):
                 self._call(command)
             elif isinstance(command, Stop):
-                task = self._tasks.get((command.node, command.direction, command.round, command.attempt))
-                if task is not None:
-                    task.cancel()
+                self._stop(command)
 
     def _fire(self) -> None:
         now = _now_ms()
@@ -163,6 +161,18 @@ class Run:
     def _call(self, call: Call) -> None:
         attempt = (call.node, call.direction, call.round, call.attempt)
         self._tasks[attempt] = asyncio.create_task(self._run(call, attempt))
+
+    def _stop(self, stop: Stop) -> None:
+        attempt = (stop.node, stop.direction, stop.round, stop.attempt)
+        task = self._tasks.get(attempt)
+        if task is not None:
+            task.add_done_callback(lambda _: self._never_begun(attempt))
+            task.cancel()
+
+    def _never_begun(self, attempt: _Attempt) -> None:
+        """A task that is cancelled before its first step runs nothing, not even what answers for it."""
+        if self._tasks.pop(attempt, None) is not None:
+            self._happened(Answered(*attempt, Outcome.NEVER_STARTED, "cancelled"))
 
     async def _run(self, call: Call, attempt: _Attempt) -> None:
         outcome, result, error = await self._outcome(call)

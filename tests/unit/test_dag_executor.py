@@ -407,6 +407,27 @@ async def test_a_node_that_does_not_end_while_draining_holds_up_no_compensation(
     assert len(undone) == 2, "it succeeded after its undo, and was undone again"
 
 
+async def test_a_call_that_is_stopped_before_it_has_begun_never_started() -> None:
+    called = list[str]()
+
+    async def work(_: WorkflowContext) -> None:
+        return None
+
+    async def fail(_: WorkflowContext) -> None:
+        raise NoEffect
+
+    async def late(_: WorkflowContext) -> None:
+        called.append("late")
+
+    dag = executor()
+    dag.add_node(DAGNode("a", "a", work))
+    dag.add_node(DAGNode("bad", "bad", fail))
+    dag.add_node(DAGNode("late", "late", late, ["a"]))
+    result = await dag.execute(context())
+    assert (result.state, called) == (WorkflowState.COMPENSATED, [])
+    assert result.statuses["late"] is StepStatus.NO_EFFECT
+
+
 async def test_each_execution_is_a_run_of_its_own() -> None:
     dag = payment_saga(Shop())
     first, second = await asyncio.gather(dag.execute(context(order_id="1")), dag.execute(context(order_id="2")))
