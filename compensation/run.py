@@ -73,7 +73,7 @@ class Run:
     @property
     def is_parked(self) -> bool:
         """Whether it can only go on by retry()."""
-        return self._row.state in PARKED and not self._tasks
+        return self._row.state in PARKED and self._is_over
 
     def statuses(self) -> dict[str, StepStatus]:
         """Every node's status."""
@@ -98,15 +98,23 @@ class Run:
             self._apply(Operate(id_, Order.RETRY, self._row.version))
 
     async def drive(self, begin: Callable[[], None]) -> None:
-        """Begins, and runs until the workflow is closed or parked and no call is left."""
+        """Begins, and runs until nothing is left to happen but what people order."""
         begin()
-        while self._tasks or self._events or self._row.state not in CLOSED | PARKED:
+        while not self._is_over:
             while self._events:
                 event, result = self._events.popleft()
                 self._apply(event, result)
             self._fire()
-            if self._tasks or self._row.state not in CLOSED | PARKED:
+            if not self._is_over:
                 await self._wait()
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether it is closed, or parked with no other node on its way, and no call is left."""
+        if self._tasks or self._events:
+            return False
+        state = self._row.state
+        return state in CLOSED or (state in PARKED and all(row.due is None for row in self._nodes.values()))
 
     # Steps
 

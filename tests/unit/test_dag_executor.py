@@ -350,6 +350,28 @@ async def test_a_parked_run_goes_on_when_it_is_retried() -> None:
         await dag.retry(again)
 
 
+async def test_what_is_parked_past_a_pivot_does_not_end_the_others() -> None:
+    attempts = 0
+
+    async def work(_: WorkflowContext) -> None:
+        return None
+
+    async def fail(_: WorkflowContext) -> None:
+        raise NoEffect
+
+    async def flaky(_: WorkflowContext) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts < 3:
+            raise RuntimeError
+
+    dag = executor().add_node(DAGNode("pivot", "pivot", work, pivot=True))
+    dag.add_node(DAGNode("bad", "bad", fail, ["pivot"]))
+    dag.add_node(DAGNode("flaky", "flaky", flaky, ["pivot"], retry=Retry(attempts=3, first_ms=1)))
+    result = await dag.execute(context())
+    assert (result.state, result.statuses["flaky"]) == (WorkflowState.PARKED_FORWARD, StepStatus.COMPLETED)
+
+
 async def test_cancelling_undoes_what_was_done_and_compensations_are_not_cancelled() -> None:
     reached, undone = asyncio.Event(), list[str]()
 
