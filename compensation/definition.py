@@ -7,7 +7,7 @@ from typing import Annotated, Self
 import rfc8785
 from pydantic import Field, ValidationError, model_validator
 
-from compensation import graph, templates
+from compensation import checks, graph
 from compensation.errors import DefinitionError
 from schemas.model import Contract, Name
 
@@ -197,15 +197,15 @@ def _of_node(node: Node, known: set[str]) -> list[str]:
     ]
     if node.kind is not Kind.ACTIVITY and node.compensation is not None:
         problems.append(f"{at}: only an activity can be undone")
-    if node.pivot and (node.compensation is not None or node.optional):
-        problems.append(f"{at}: a pivot is neither undone nor optional")
     problems += [f"{at}: input {name!a} is no node" for name in node.inputs or () if name not in known]
-    for what, template in (
-        ("idempotency_key", node.idempotency_key),
-        ("compensation.idempotency_key", node.compensation.idempotency_key if node.compensation else None),
-    ):
-        try:
-            templates.names_in(template or "")
-        except ValueError as error:
-            problems.append(f"{at}: {what}: {error}")
+    undo = node.compensation
+    problems += checks.problems(
+        node.id,
+        pivot=node.pivot,
+        undone_or_optional=undo is not None or node.optional,
+        keys={
+            "idempotency_key": node.idempotency_key,
+            "compensation.idempotency_key": undo.idempotency_key if undo else None,
+        },
+    )
     return problems

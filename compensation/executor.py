@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Self
 
-from compensation import graph, templates
+from compensation import checks, graph, templates
 from compensation.definition import RunIf, Timeouts
 from compensation.errors import DefinitionError, StartError
 from compensation.plan import Plan, PlannedNode
@@ -64,7 +64,6 @@ class DAGExecutor:
         self._max_parallel = max_parallel
         self._parallel_undo, self._undo_pause, self._drain_timeout = parallel_undo, undo_pause, drain_timeout
         self._nodes: dict[str, DAGNode] = {}
-        self._ids: list[str] = []
         self._plan: Plan | None = None
 
     def add_node(self, node: DAGNode | WorkflowStep) -> Self:
@@ -75,13 +74,16 @@ class DAGExecutor:
         """
         made = node.as_node() if isinstance(node, WorkflowStep) else node
         problems = [f"two nodes have the id {made.id!a}"] if made.id in self._nodes else []
-        if made.pivot and (made.compensation is not None or made.is_optional):
-            problems.append(f"node {made.id!a}: a pivot is neither undone nor optional")
-        for template in (made.idempotency_key, made.compensation.idempotency_key if made.compensation else None):
-            try:
-                templates.names_in(template or "")
-            except ValueError as error:
-                problems.append(f"node {made.id!a}: idempotency_key: {error}")
+        undo = made.compensation
+        problems += checks.problems(
+            made.id,
+            pivot=made.pivot,
+            undone_or_optional=undo is not None or made.is_optional,
+            keys={
+                "idempotency_key": made.idempotency_key,
+                "compensation.idempotency_key": undo.idempotency_key if undo else None,
+            },
+        )
         if problems:
             raise DefinitionError(self.name, tuple(problems))
         self._nodes[made.id], self._plan = made, None

@@ -220,10 +220,7 @@ def _wait_for_retry(work: Work, id_: str, pause: int, error: str) -> None:
 
 def _failed(work: Work, id_: str, error: str) -> None:
     """A node has failed for good: alone if it is optional, past a pivot with no way back, else with all the others."""
-    status = work.ended_as(id_, work.node(id_))
-    work.put(id_, status=status, awaits=None, due=None, error=error)
-    if status is StepStatus.UNKNOWN:
-        work.count(unknown=1)
+    status = work.fail(id_, error)
     if work.row.failing:
         if not work.row.flying and work.row.state is WorkflowState.DRAINING:
             undoing.begin(work)
@@ -275,18 +272,9 @@ def _complete(work: Work, id_: str) -> None:
     row = work.node(id_)
     flies = row.status is StepStatus.EXECUTING
     is_new_pivot = work.plan.nodes[id_].pivot and not flies and not row.happened
-    before, work.row = work.row.top, work.row._replace(top=id_)
-    work.count(completions=1, flying=-int(flies), pivots=int(is_new_pivot))
-    work.put(
-        id_,
-        status=StepStatus.COMPLETED,
-        completed=work.row.completions,
-        before=before,
-        awaits=None,
-        due=None,
-        ended=True,
-        error=None,
-    )
+    work.count(flying=-int(flies), pivots=int(is_new_pivot))
+    place = work.stack(id_)
+    work.put(id_, status=StepStatus.COMPLETED, awaits=None, due=None, ended=True, error=None, **place)
     if work.is_forward:
         _settle(work, id_, satisfied=True)
     elif not work.row.flying and work.row.state is WorkflowState.DRAINING:

@@ -5,6 +5,7 @@ import heapq
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from compensation.constitution import validate_constitutional_hash
@@ -32,13 +33,7 @@ class Run:
     ) -> None:
         self.results: dict[str, Any] = {}
         self.undone: list[str] = []
-        self.context = WorkflowContext(
-            constitutional_hash=context.constitutional_hash,
-            input=context.input,
-            workflow_id=context.workflow_id,
-            run_id=context.run_id,
-            results=self.results,
-        )
+        self.context = replace(context, results=self.results)
         self._plan, self._functions, self._keys = plan, dict(nodes), keys
         self._slots = asyncio.Semaphore(max_parallel) if max_parallel else None
         self._row = WorkflowRow(open=len(plan.nodes))
@@ -128,12 +123,12 @@ class Run:
         self._take(step)
 
     def _take(self, step: Transition) -> None:
-        self._row = step.workflow
+        before, self._row = self._row, step.workflow
         self._nodes.update(step.nodes)
         for id_, row in step.nodes.items():
             if row.due is not None:
                 heapq.heappush(self._due, (row.due, id_))
-        if self._row.due is not None:
+        if self._row.due is not None and self._row.due != before.due:
             heapq.heappush(self._due, (self._row.due, ""))
         for command in step.commands:
             if isinstance(command, Call):

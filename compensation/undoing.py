@@ -29,14 +29,10 @@ def _take_back(work: Work, id_: str, row: NodeRow) -> None:
     elif row.status in {StepStatus.WAITING, StepStatus.BLOCKED}:
         if row.awaits in {Awaits.VERDICT, Awaits.RELEASE}:
             work.commands.append(Withdraw(id_))
-        status = work.ended_as(id_, row) if row.attempt else StepStatus.SKIPPED
-        _fail(work, id_, status, row.error)
-
-
-def _fail(work: Work, id_: str, status: StepStatus, error: str | None) -> None:
-    work.put(id_, status=status, awaits=None, due=None, error=error)
-    if status is StepStatus.UNKNOWN:
-        work.count(unknown=1)
+        if row.attempt:
+            work.fail(id_, row.error)
+        else:
+            work.put(id_, status=StepStatus.SKIPPED, awaits=None, due=None)
 
 
 def drained(work: Work) -> None:
@@ -44,8 +40,8 @@ def drained(work: Work) -> None:
     for id_ in work.plan.nodes:
         row = work.node(id_)
         if row.status is StepStatus.EXECUTING:
-            row = work.put(id_, happened=True)
-            _fail(work, id_, work.ended_as(id_, row), "no answer while draining")
+            work.put(id_, happened=True)
+            work.fail(id_, "no answer while draining")
             work.count(flying=-1)
     begin(work)
 
@@ -179,11 +175,7 @@ def finish(work: Work) -> None:
 def requeue(work: Work, id_: str) -> None:
     """The node has had its effect after all: note its completion, and undo it, in another round if it was undone."""
     row = work.node(id_)
-    place: dict[str, object] = {}
-    if not _is_stacked(work, row):
-        work.count(completions=1)
-        place = {"completed": work.row.completions, "before": work.row.top}
-        work.row = work.row._replace(top=id_)
+    place = {} if _is_stacked(work, row) else work.stack(id_)
     work.put(
         id_,
         status=StepStatus.COMPLETED,

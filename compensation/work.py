@@ -67,11 +67,20 @@ class Work:
         """Whether the workflow has not begun to fail."""
         return not self.row.failing
 
-    def ended_as(self, id_: str, row: NodeRow) -> StepStatus:
-        """The status of a node whose forward call has failed for good."""
-        if not row.happened:
-            return StepStatus.NO_EFFECT
-        return StepStatus.UNKNOWN if self.plan.nodes[id_].has_undo else StepStatus.FAILED
+    def fail(self, id_: str, error: str | None) -> StepStatus:
+        """The node's forward call has failed for good: notes it, and returns the status that it has by that."""
+        status = StepStatus.NO_EFFECT
+        if self.node(id_).happened:
+            status = StepStatus.UNKNOWN if self.plan.nodes[id_].has_undo else StepStatus.FAILED
+        self.put(id_, status=status, awaits=None, due=None, error=error)
+        self.count(unknown=int(status is StepStatus.UNKNOWN))
+        return status
+
+    def stack(self, id_: str) -> dict[str, object]:
+        """Numbers a completion and lays it on those before; returns what the node's row has to say of it."""
+        before, self.row = self.row.top, self.row._replace(top=id_)
+        self.count(completions=1)
+        return {"completed": self.row.completions, "before": before}
 
 
 _GOING_ON = frozenset({WorkflowState.RUNNING, WorkflowState.PARKED_FORWARD})

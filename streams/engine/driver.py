@@ -18,8 +18,8 @@ class LaneDriver(Generic[Row, Control]):
 
     Users test their agents with it, and an auditor derives past decisions again. `draw(seq)` gives the 32 random bytes
     of a turn; the default is fixed, so that a test's tokens are the same at each run. Without `bounds` every topic has
-    one partition and takes 4 MiB. Timers fire when a later record,
-    or advance(), brings the lane's time to their due time.
+    one partition and takes 4 MiB. Timers fire when a later record, or advance(), brings the lane's time to their due
+    time.
     """
 
     def __init__(
