@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from statistics import quantiles
 
 from schemas import topics
@@ -39,17 +40,13 @@ async def run(settings: EngineSettings, *, seconds: float, say: Callable[[str], 
 
 def _results(name: str, late: Sequence[float], floor: Sequence[Result] | None) -> list[Result]:
     cuts = quantiles(late, n=100)
-    figures = {"p50": cuts[49], "p99": cuts[98]}
-    over = [1.0, 1.0] if floor is None else [result.figure for result in floor]
+    words = f"at {RATE} messages/s, {len(late)} deliveries"
+    results = [Result(f"{name}-p50", cuts[49], "ms", words), Result(f"{name}-p99", cuts[98], "ms", words)]
+    if floor is None:
+        return results
     return [
-        Result(
-            f"{name}-{quantile}",
-            figure,
-            "ms",
-            f"at {RATE} messages/s, {len(late)} deliveries"
-            + ("" if floor is None else f" ({figure / least:.1f} of bare two hops)"),
-        )
-        for (quantile, figure), least in zip(figures.items(), over, strict=True)
+        replace(result, more=f"{words} ({result.figure / least.figure:.1f} of bare two hops)")
+        for result, least in zip(results, floor, strict=True)
     ]
 
 
