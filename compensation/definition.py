@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from compensation import checks, graph
 from compensation.errors import DefinitionError
+from schemas.activity import NodeId
 from schemas.model import Contract, Name
 
 MAX_NODES = 5_000
@@ -17,7 +18,7 @@ MAX_BYTES = 512 * 1024
 """How large a definition may be, as canonical JSON."""
 
 Milliseconds = Annotated[int, Field(gt=0, le=366 * 24 * 3_600_000)]
-NodeId = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.-]+$")]
+
 
 NodeIds = Annotated[tuple[NodeId, ...], Field(strict=False)]
 """Ids of nodes; a list is taken too."""

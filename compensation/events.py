@@ -3,28 +3,7 @@
 from enum import StrEnum
 from typing import NamedTuple
 
-
-class Direction(StrEnum):
-    """Whether a call does or undoes."""
-
-    DO = "do"
-    UNDO = "undo"
-
-
-class Outcome(StrEnum):
-    """How an attempt ended."""
-
-    COMPLETED = "completed"
-    NO_EFFECT = "no_effect"
-    """It failed and says that nothing happened. Not tried again."""
-    NEVER_STARTED = "never_started"
-    """It came too late, or was cancelled before it began."""
-    UNKNOWN_ACTIVITY = "unknown_activity"
-    """No worker of the queue knows it. Nothing happened."""
-    FAILED = "failed"
-    """It may have had an effect; it may be tried again."""
-    FINAL = "final"
-    """It may have had an effect; it is of no use to try it again."""
+from schemas.activity import Direction, Outcome
 
 
 class Answered(NamedTuple):

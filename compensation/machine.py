@@ -13,12 +13,10 @@ from compensation.events import (
     Cancel,
     Command,
     Complete,
-    Direction,
     Due,
     Event,
     Operate,
     Order,
-    Outcome,
     Pause,
     Resume,
     Stop,
@@ -28,6 +26,7 @@ from compensation.plan import Plan
 from compensation.rows import Awaits, Memory, NodeRow, WorkflowRow
 from compensation.status import CLOSED, StepStatus, WorkflowState
 from compensation.work import Holds, Work
+from schemas.activity import Direction, Outcome
 
 _FAILED = frozenset({StepStatus.UNKNOWN, StepStatus.FAILED, StepStatus.NO_EFFECT})
 

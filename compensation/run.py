@@ -10,12 +10,13 @@ from typing import Any
 
 from compensation.constitution import validate_constitutional_hash
 from compensation.errors import ConstitutionalError, NoEffect, NonRetryableError
-from compensation.events import Answered, Call, Cancel, Direction, Due, Event, Operate, Order, Outcome, Stop
+from compensation.events import Answered, Call, Cancel, Due, Event, Operate, Order, Stop
 from compensation.machine import Transition, advance, start
 from compensation.plan import Plan
 from compensation.rows import NodeRow, WorkflowRow
 from compensation.status import CLOSED, PARKED, StepStatus, WorkflowState
 from compensation.step import DAGNode, WorkflowContext
+from schemas.activity import Direction, Outcome
 
 _Attempt = tuple[str, Direction, int, int]
 

@@ -1,53 +1,10 @@
-"""The states of workflows and of their nodes, and which may follow which."""
+"""Which states of workflows and of their nodes may follow which."""
 
 from collections.abc import Mapping
-from enum import Enum, StrEnum
 
+from schemas.workflow import StepStatus, WorkflowState
 
-class StepStatus(Enum):
-    """The state of one node."""
-
-    PENDING = "pending"
-    """Its dependencies have not settled, or the workflow is paused."""
-    WAITING = "waiting"
-    """For a retry, an approval, a verdict or the end of a sleep."""
-    BLOCKED = "blocked"
-    """No worker knows its activity: an operator retries it or lets it fail."""
-    EXECUTING = "executing"
-    """It has been commanded."""
-    COMPLETED = "completed"
-    NO_EFFECT = "no_effect"
-    """It failed and nothing has happened: there is nothing to undo."""
-    FAILED = "failed"
-    """It failed, may have had an effect, and has no compensation."""
-    UNKNOWN = "unknown"
-    """It failed or gave no answer, and may have had an effect: its compensation will run."""
-    SKIPPED = "skipped"
-    """It will not be commanded."""
-    COMPENSATING = "compensating"
-    COMPENSATED = "compensated"
-    COMPENSATION_FAILED = "compensation_failed"
-    """Its compensation failed for as long as it is tried: an operator retries it, skips it or marks it as done."""
-
-
-class WorkflowState(StrEnum):
-    """The state of a whole workflow."""
-
-    RUNNING = "running"
-    PAUSED = "paused"
-    """Nothing new is commanded; answers are taken."""
-    DRAINING = "draining"
-    """It failed or was cancelled; what has been commanded is waited for."""
-    COMPENSATING = "compensating"
-    COMPLETED = "completed"
-    COMPENSATED = "compensated"
-    COMPENSATED_WITH_EXCEPTIONS = "compensated_with_exceptions"
-    """All undone but for what operators skipped or marked as done."""
-    COMPENSATION_FAILED = "compensation_failed"
-    """Parked: a compensation failed for as long as it is tried."""
-    PARKED_FORWARD = "parked_forward"
-    """Parked past its pivot: a node has failed, and there is no way back."""
-
+__all__ = ["CLOSED", "PARKED", "STEP_TRANSITIONS", "WORKFLOW_TRANSITIONS", "StepStatus", "WorkflowState"]
 
 _W, _S = WorkflowState, StepStatus
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
-from compensation.events import Answered, Call, Direction, Outcome, Stop, Withdraw
+from compensation.events import Answered, Call, Stop, Withdraw
 from compensation.rows import Awaits, NodeRow
 from compensation.status import StepStatus, WorkflowState
 from compensation.work import Work
+from schemas.activity import Direction, Outcome
 
 _SLOW_FIRST_MS = 60_000
 _SLOW_CAP_MS = 3_600_000

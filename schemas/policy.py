@@ -15,10 +15,14 @@ from pydantic import BeforeValidator, Field, Strict, ValidationError, model_vali
 from schemas.errors import PolicyError
 from schemas.message import MessageType
 from schemas.model import Contract, Name, Rfc3339, Score
+from schemas.topics import DEFAULT_QUEUE
 from schemas.weights import Weights
 
 Duration = Annotated[timedelta, Strict(strict=False), Field(gt=timedelta(0))]
 """A positive length of time; ISO 8601 in a file, such as PT4H."""
+
+TopicPart = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+"""A name that ends a topic's."""
 
 HashText = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 """A constitutional hash: the policy generation that producers name."""
@@ -135,7 +139,9 @@ class Policy(Contract):
     `epoch` counts up by one a document. `hold_at` is the score from which an action waits for approvals and
     `critical_floor` the least score of an action sent with CRITICAL priority. `type_floors` gives the score of a
     message without an action by its type (0 where absent). `verb_points` and `weights` say what an action weighs; what
-    the document leaves out has the built-in value.
+    the document leaves out has the built-in value. `tenant_topics` are the tenants with deliveries of their own,
+    `queues` the queues of activities that workflows may name. A closed workflow is remembered for
+    `keep_closed_workflows`.
     """
 
     epoch: Annotated[int, Field(ge=1)]
@@ -151,7 +157,9 @@ class Policy(Contract):
     tools: dict[Name, Tool]
     tiers: Annotated[tuple[Tier, ...], Field(min_length=1)]
     owners: tuple[Name, ...] = ()
-    tenant_topics: tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")], ...] = ()
+    tenant_topics: tuple[TopicPart, ...] = ()
+    queues: tuple[TopicPart, ...] = (DEFAULT_QUEUE,)
+    keep_closed_workflows: Duration = timedelta(days=30)
 
     @model_validator(mode="after")
     def _is_coherent(self) -> Self:

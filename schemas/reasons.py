@@ -29,6 +29,15 @@ class Reason(StrEnum):
     TOO_MANY_HEADERS = "too_many_headers"
     HEADERS_TOO_LARGE = "headers_too_large"
     RESERVED_HEADER = "reserved_header"
+    INVALID_DEFINITION = "invalid_definition"
+    INVALID_INPUT = "invalid_input"
+    UNKNOWN_QUEUE = "unknown_queue"
+    OTHER_CONTENT = "other_content"
+    OTHER_TENANT = "other_tenant"
+    UNKNOWN_WORKFLOW = "unknown_workflow"
+    NOT_APPLICABLE = "not_applicable"
+    WRONG_TOKEN = "wrong_token"  # noqa: S105  # a reason code
+    RESULT_TOO_LARGE = "result_too_large"
 
 
 MEANINGS: dict[Reason, str] = {
@@ -55,5 +64,14 @@ MEANINGS: dict[Reason, str] = {
     Reason.TOO_MANY_HEADERS: "the record has too many headers",
     Reason.HEADERS_TOO_LARGE: "the record's headers are too large",
     Reason.RESERVED_HEADER: "a header's name begins with acgs- or lane-, which only this system may write",
+    Reason.INVALID_DEFINITION: "the workflow's definition cannot run",
+    Reason.INVALID_INPUT: "the workflow cannot be started with this input",
+    Reason.UNKNOWN_QUEUE: "the definition names a queue of activities that the policy does not have",
+    Reason.OTHER_CONTENT: "there is a workflow of this id, started with another definition, input, tags or tenant",
+    Reason.OTHER_TENANT: "the workflow belongs to another tenant",
+    Reason.UNKNOWN_WORKFLOW: "there is no workflow of this id and run, or it is closed and forgotten",
+    Reason.NOT_APPLICABLE: "the workflow, as it stands, does not take this command",
+    Reason.WRONG_TOKEN: "the attempt's token is not the one that was commanded",
+    Reason.RESULT_TOO_LARGE: "the result is larger than may travel by itself",
 }
 """What each code means, in words for people."""

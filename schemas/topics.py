@@ -57,6 +57,7 @@ class Topic:
 
 
 IN_MESSAGES = "in.messages"
+IN_WORKFLOWS = "in.workflows"
 CONTROL = "control"
 MESSAGES = "messages"
 DELIVERIES = "deliveries"
@@ -64,13 +65,27 @@ DELIBERATION = "deliberation"
 REJECTED = "rejected"
 AUDIT = "audit"
 LANES = "lanes"
+WORKFLOWS = "workflows"
+ACTIVITIES = "activities"
+ACTIVITY_CANCELS = "activity-cancels"
+ACTIVITY_RESULTS = "activity-results"
+HEARTBEATS = "heartbeats"
+COMPENSATIONS = "compensations"
+WORKFLOW_EVENTS = "workflow-events"
+WORKFLOW_STATUS = "workflow-status"
 
 GATEWAY_MESSAGES = "gateway-messages"
+GATEWAY_WORKFLOWS = "gateway-workflows"
 TRIAGE = "triage"
-LANE_AGENTS = (GATEWAY_MESSAGES, TRIAGE)
+ORCHESTRATOR = "orchestrator"
+LANE_AGENTS = (GATEWAY_MESSAGES, GATEWAY_WORKFLOWS, TRIAGE, ORCHESTRATOR)
 """The agents that run on lanes; each has a changelog and a topic of dead letters."""
 
+DEFAULT_QUEUE = "default"
+"""The queue of activities that there always is."""
+
 _WEEK = timedelta(days=7)
+_TWO_MONTHS = timedelta(days=60)
 
 _SHARED = (
     Topic(
@@ -117,8 +132,86 @@ _SHARED = (
         key="item_id",
         contract="AgentMessage, DeliberationItem in acgs-item",
         retention=None,
-        writers=(TRIAGE, "deliberation"),
+        writers=(TRIAGE, ORCHESTRATOR, "deliberation"),
         readers=("deliberation", "approval bots", "dashboards"),
+    ),
+    Topic(
+        name=IN_WORKFLOWS,
+        purpose="commands for workflows as their starters and operators give them; untrusted",
+        key="any",
+        contract="WorkflowCommand",
+        retention=_WEEK,
+        writers=("producers", "operators"),
+        readers=(GATEWAY_WORKFLOWS,),
+        public=True,
+    ),
+    Topic(
+        name=WORKFLOWS,
+        purpose="commands that passed their gateway, verdicts, and the orchestrator's timers",
+        key="workflow_id",
+        contract="WorkflowCommand, WorkflowVerdict",
+        retention=_WEEK,
+        writers=(GATEWAY_WORKFLOWS, ORCHESTRATOR, "deliberation"),
+        readers=(ORCHESTRATOR,),
+    ),
+    Topic(
+        name=ACTIVITY_RESULTS,
+        purpose="how attempts at activities ended",
+        key="workflow_id",
+        contract="ActivityResult",
+        retention=_WEEK,
+        writers=("activity-workers",),
+        readers=(ORCHESTRATOR,),
+    ),
+    Topic(
+        name=HEARTBEATS,
+        purpose="signs of life of attempts at activities",
+        key="workflow_id",
+        contract="Heartbeat",
+        retention=_WEEK,
+        writers=("activity-workers",),
+        readers=(ORCHESTRATOR,),
+    ),
+    Topic(
+        name=ACTIVITY_CANCELS,
+        purpose="attempts whose results are not wanted any more",
+        key="workflow_id",
+        contract="ActivityCancel",
+        retention=_WEEK,
+        writers=(ORCHESTRATOR,),
+        readers=("activity-workers",),
+        lane_input=False,
+    ),
+    Topic(
+        name=COMPENSATIONS,
+        purpose="the public record of compensations, in the order in which they are commanded",
+        key="workflow_id",
+        contract="CompensationRecord",
+        retention=_TWO_MONTHS,
+        writers=(ORCHESTRATOR,),
+        readers=("dashboards",),
+        lane_input=False,
+    ),
+    Topic(
+        name=WORKFLOW_EVENTS,
+        purpose="what happened to each workflow, and what followed from it",
+        key="workflow_id",
+        contract="WorkflowEvent",
+        retention=_TWO_MONTHS,
+        writers=(ORCHESTRATOR,),
+        readers=("workflow-clients", "dashboards", "operators"),
+        lane_input=False,
+    ),
+    Topic(
+        name=WORKFLOW_STATUS,
+        purpose="how each workflow stands",
+        key="workflow_id",
+        contract="WorkflowStatus",
+        retention=None,
+        writers=(ORCHESTRATOR,),
+        readers=("workflow-clients", "dashboards", "operators"),
+        cleanup=Cleanup.COMPACT,
+        lane_input=False,
     ),
     Topic(
         name=REJECTED,
@@ -126,7 +219,7 @@ _SHARED = (
         key="as it came",
         contract="Rejection in headers",
         retention=timedelta(days=3),
-        writers=(GATEWAY_MESSAGES,),
+        writers=(GATEWAY_MESSAGES, GATEWAY_WORKFLOWS, ORCHESTRATOR),
         readers=("operators",),
         max_bytes=8 * MIB,
         lane_input=False,
@@ -170,9 +263,36 @@ def deliveries_of(tenant: str) -> str:
     return f"{DELIVERIES}.{tenant}"
 
 
-def catalogue(tenants: Iterable[str] = ()) -> tuple[Topic, ...]:
-    """Every topic of an installation whose policy gives those tenants deliveries of their own."""
-    return (*_SHARED, *map(_tenant_deliveries, tenants), *(topic for agent in LANE_AGENTS for topic in _own(agent)))
+def activities_of(queue: str) -> str:
+    """The topic of commands for the workers of a queue."""
+    return f"{ACTIVITIES}.{queue}"
+
+
+def catalogue(tenants: Iterable[str] = (), queues: Iterable[str] = ()) -> tuple[Topic, ...]:
+    """Every topic of an installation whose policy gives those tenants deliveries of their own and has those queues.
+
+    There is always the default queue.
+    """
+    named = dict.fromkeys((DEFAULT_QUEUE, *queues))
+    return (
+        *_SHARED,
+        *map(_tenant_deliveries, tenants),
+        *map(_queue, named),
+        *(topic for agent in LANE_AGENTS for topic in _own(agent)),
+    )
+
+
+def _queue(queue: str) -> Topic:
+    return Topic(
+        name=activities_of(queue),
+        purpose=f"commands for the activity workers of queue {queue}",
+        key="workflow_id",
+        contract="ActivityCommand",
+        retention=_WEEK,
+        writers=(ORCHESTRATOR,),
+        readers=("activity-workers",),
+        lane_input=False,
+    )
 
 
 def _tenant_deliveries(tenant: str) -> Topic:

@@ -14,22 +14,41 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 from compensation.definition import WorkflowDefinition
-from compensation.status import CLOSED, PARKED, STEP_TRANSITIONS, WORKFLOW_TRANSITIONS, StepStatus, WorkflowState
+from compensation.status import CLOSED, PARKED, STEP_TRANSITIONS, WORKFLOW_TRANSITIONS
+from schemas.activity import ActivityCancel, ActivityCommand, ActivityResult, Heartbeat
 from schemas.audit import AuditRecord
 from schemas.deliberation import DeliberationItem
 from schemas.message import AgentMessage
 from schemas.policy import Policy
 from schemas.rejection import Rejection
 from schemas.score import CARD
+from schemas.workflow import (
+    CompensationRecord,
+    StepStatus,
+    WorkflowCommand,
+    WorkflowEvent,
+    WorkflowState,
+    WorkflowStatus,
+    WorkflowVerdict,
+)
 
 _CONTRACTS: Mapping[str, type[BaseModel] | TypeAdapter[Any]] = {
+    "activity-cancel": ActivityCancel,
+    "activity-command": ActivityCommand,
+    "activity-result": ActivityResult,
     "agent-message": AgentMessage,
     "audit-record": AuditRecord,
+    "compensation-record": CompensationRecord,
     "deliberation-item": DeliberationItem,
+    "heartbeat": Heartbeat,
     "policy": Policy,
     "rejection": Rejection,
     "score-card": CARD,
+    "workflow-command": WorkflowCommand,
     "workflow-definition": WorkflowDefinition,
+    "workflow-event": WorkflowEvent,
+    "workflow-status": WorkflowStatus,
+    "workflow-verdict": WorkflowVerdict,
 }
 
 

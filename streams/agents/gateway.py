@@ -8,6 +8,7 @@ from handlers.gateway import DECISION_VERSION, Admission, Refused
 from schemas import envelope, topics
 from schemas.message import AgentMessage
 from schemas.policy import PublishedPolicy
+from schemas.workflow import WorkflowCommand
 from streams.agents.control import control_input
 from streams.agents.naming import Naming
 from streams.engine.agent import Agent, View
@@ -31,6 +32,12 @@ ROUTES = (
         topics.IN_MESSAGES,
         topics.MESSAGES,
         Admission(AgentMessage, lambda message: message.conversation_id.lower()),
+    ),
+    Route(
+        topics.GATEWAY_WORKFLOWS,
+        topics.IN_WORKFLOWS,
+        topics.WORKFLOWS,
+        Admission(WorkflowCommand, lambda command: command.workflow_id),
     ),
 )
 """Every way in. Each row is an agent of its own, so that a flood on one topic delays nothing on another."""

@@ -4,24 +4,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from compensation.definition import Compensation, Node, WorkflowDefinition
-from compensation.events import (
-    Answered,
-    Ask,
-    Call,
-    Cancel,
-    Command,
-    Direction,
-    Due,
-    Event,
-    Operate,
-    Order,
-    Outcome,
-    Verdict,
-)
+from compensation.events import Answered, Ask, Call, Cancel, Command, Due, Event, Operate, Order, Verdict
 from compensation.machine import Transition, advance, start
 from compensation.plan import Plan, planned
 from compensation.rows import NodeRow, WorkflowRow
 from compensation.status import StepStatus, WorkflowState
+from schemas.activity import Direction, Outcome
 
 
 def node(id_: str, *dependencies: str, undo: bool = True, **changes: Any) -> Node:  # noqa: ANN401

@@ -3,8 +3,9 @@
 import pytest
 
 from compensation.definition import Approval, Compensation, Kind, Retry, RunIf, Timeouts
-from compensation.events import Answered, Beat, Call, Direction, Operate, Order, Outcome, Pause, Resume, Stop, Withdraw
+from compensation.events import Answered, Beat, Call, Operate, Order, Pause, Resume, Stop, Withdraw
 from compensation.status import StepStatus, WorkflowState
+from schemas.activity import Direction, Outcome
 from tests.support.saga import Saga, definition, node, run_down
 
 HOUR_MS = 3_600_000

@@ -6,8 +6,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from compensation.definition import Compensation, Node, Retry, RunIf, Timeouts, WorkflowDefinition
-from compensation.events import Answered, Call, Cancel, Direction, Due, Operate, Order, Outcome, Pause, Resume
+from compensation.events import Answered, Call, Cancel, Due, Operate, Order, Pause, Resume
 from compensation.status import CLOSED, STEP_TRANSITIONS, StepStatus, WorkflowState
+from schemas.activity import Direction, Outcome
 from tests.support.saga import Saga
 
 MAX_NODES = 7
