@@ -31,6 +31,8 @@ class Kind(StrEnum):
     APPROVAL = "approval"
     """It completes by a verdict, or fails by one or by its deadline."""
     SLEEP = "sleep"
+    SIGNAL = "signal"
+    """It completes when a signal comes for it, whose payload is its result, or fails by its deadline."""
 
 
 class RunIf(StrEnum):
@@ -87,6 +89,12 @@ class Approval(Contract):
     deadline_ms: Milliseconds
 
 
+class SignalWait(Contract):
+    """How long a signal is waited for."""
+
+    deadline_ms: Milliseconds
+
+
 class Node(Contract):
     """One node.
 
@@ -110,6 +118,7 @@ class Node(Contract):
     idempotency_key: str | None = None
     sleep_ms: Milliseconds | None = None
     approval: Approval | None = None
+    signal: SignalWait | None = None
 
 
 class WorkflowDefinition(Contract):
@@ -190,7 +199,7 @@ def _problems(error: ValidationError) -> tuple[str, ...]:
 
 def _of_node(node: Node, known: set[str]) -> list[str]:
     at = f"node {node.id!a}"
-    needs = {Kind.ACTIVITY: "activity", Kind.APPROVAL: "approval", Kind.SLEEP: "sleep_ms"}
+    needs = {Kind.ACTIVITY: "activity", Kind.APPROVAL: "approval", Kind.SLEEP: "sleep_ms", Kind.SIGNAL: "signal"}
     problems = [
         f"{at}: a node of kind {node.kind.value} needs {name}" if kind is node.kind else f"{at}: {name} does not belong"
         for kind, name in needs.items()

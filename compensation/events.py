@@ -46,10 +46,16 @@ class Resume(NamedTuple):
     """Go on after Pause."""
 
 
-class Verdict(NamedTuple):
-    """The answer to an Ask."""
+class Signal(NamedTuple):
+    """What a node of kind signal waits for has come."""
 
     node: str
+
+
+class Verdict(NamedTuple):
+    """The answer to an Ask; of the start as a whole where `node` is None."""
+
+    node: str | None
     approved: bool
     why: str = ""
 
@@ -70,7 +76,7 @@ class Operate(NamedTuple):
     version: int
 
 
-Event = Answered | Beat | Due | Cancel | Pause | Resume | Verdict | Operate
+Event = Answered | Beat | Due | Cancel | Pause | Resume | Signal | Verdict | Operate
 
 
 class Call(NamedTuple):
@@ -93,20 +99,23 @@ class Stop(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """Somebody must approve: the node itself is an approval, or its call was scored too dangerous (`is_release`)."""
+    """Somebody must approve: the node itself is an approval, or its call was scored too dangerous (`is_release`).
 
-    node: str
+    `node` is None where the start as a whole is held.
+    """
+
+    node: str | None
     is_release: bool
 
 
 class Withdraw(NamedTuple):
     """What was asked is of no use any more."""
 
-    node: str
+    node: str | None
 
 
 class Complete(NamedTuple):
-    """A sleep or an approval completed: its result is this."""
+    """A sleep, an approval or a signal completed."""
 
     node: str
     why: str

@@ -19,6 +19,7 @@ from compensation.events import (
     Order,
     Pause,
     Resume,
+    Signal,
     Stop,
     Verdict,
 )
@@ -40,10 +41,18 @@ class Transition(NamedTuple):
     refused: str | None = None
 
 
-def start(plan: Plan, now_ms: int, holds: Holds) -> Transition:
-    """The first step of a run: a row for every node, and commands for those without dependencies."""
+def start(plan: Plan, now_ms: int, holds: Holds, *, held: bool = False) -> Transition:
+    """The first step of a run: a row for every node, and commands for those without dependencies.
+
+    A start that is `held` commands nothing before a Verdict of the whole.
+    """
     work = Work(plan, _New(plan, now_ms), now_ms, holds)
     work.changed = {id_: NodeRow(missing=len(node.dependencies)) for id_, node in plan.nodes.items()}
+    if held:
+        work.become(WorkflowState.PAUSED)
+        work.row = work.row._replace(held=True, cause="its start waits for an approval")
+        work.commands.append(Ask(None, is_release=True))
+        return _done(work)
     for id_, node in plan.nodes.items():
         if not node.dependencies:
             _begin(work, id_)
@@ -52,13 +61,18 @@ def start(plan: Plan, now_ms: int, holds: Holds) -> Transition:
 
 
 def advance(plan: Plan, memory: Memory, event: Event, now_ms: int, holds: Holds) -> Transition:
-    """One step. An event that does not fit changes nothing and is refused with its reason; none raises."""
+    """One step. An event that does not fit changes nothing and is refused with its reason; none raises.
+
+    The workflow's version rises with each step, but for signs of life: operators would never name the right one.
+    """
     work = Work(plan, memory, now_ms, holds)
     node = getattr(event, "node", None)
     if node is not None and node not in plan.nodes:
         return Transition(work.row, {}, (), f"there is no node {node!a}")
     refused = _apply(work, event)
-    return Transition(memory.workflow(), {}, (), refused) if refused is not None else _done(work)
+    if refused is not None:
+        return Transition(memory.workflow(), {}, (), refused)
+    return Transition(work.row, work.changed, ()) if isinstance(event, Beat) else _done(work)
 
 
 def _apply(work: Work, event: Event) -> str | None:
@@ -73,7 +87,7 @@ def _apply(work: Work, event: Event) -> str | None:
             return _told(work, event)
 
 
-def _told(work: Work, event: Verdict | Cancel | Pause | Resume | Operate) -> str | None:
+def _told(work: Work, event: Verdict | Cancel | Pause | Resume | Signal | Operate) -> str | None:
     """What people say."""
     match event:
         case Verdict():
@@ -82,6 +96,8 @@ def _told(work: Work, event: Verdict | Cancel | Pause | Resume | Operate) -> str
             return _cancel(work, event.cause)
         case Pause() | Resume():
             return _pause(work, resume=isinstance(event, Resume))
+        case Signal():
+            return _signal(work, event.node)
         case Operate():
             return _operate(work, event)
 
@@ -116,15 +132,20 @@ def _begin(work: Work, id_: str) -> None:
     elif node.kind is Kind.APPROVAL:
         work.put(id_, status=StepStatus.WAITING, awaits=Awaits.VERDICT, due=work.now + (node.wait_ms or 0))
         work.commands.append(Ask(id_, is_release=False))
-    elif work.holds(id_) and not work.node(id_).released:
-        work.put(id_, status=StepStatus.WAITING, awaits=Awaits.RELEASE)
-        work.commands.append(Ask(id_, is_release=True))
+    elif node.kind is Kind.SIGNAL:
+        due = work.now if work.node(id_).released else work.now + (node.wait_ms or 0)
+        work.put(id_, status=StepStatus.WAITING, awaits=Awaits.SIGNAL, due=due)
     else:
         _call(work, id_)
 
 
 def _call(work: Work, id_: str) -> None:
+    """Commands a node, or asks for its release where what it would do is too dangerous."""
     node, row = work.plan.nodes[id_], work.node(id_)
+    if not row.released and work.holds(id_):
+        work.put(id_, status=StepStatus.WAITING, awaits=Awaits.RELEASE, due=None)
+        work.commands.append(Ask(id_, is_release=True))
+        return
     not_after = work.now + node.timeouts.schedule_to_start_ms
     first_at = work.now if row.first_at is None else row.first_at
     is_first, may_be_the_pivot = not row.commanded, node.pivot and not row.happened
@@ -240,6 +261,7 @@ def _succeeded(work: Work, id_: str, row: NodeRow, *, is_current: bool) -> str |
     match row.status:
         case StepStatus.EXECUTING:
             if not is_current:
+                work.put(id_, lost=True)
                 work.commands.append(Stop(id_, Direction.DO, row.round, row.attempt))
             _complete(work, id_)
         case StepStatus.WAITING | StepStatus.BLOCKED:
@@ -321,8 +343,10 @@ def _due(work: Work, id_: str | None) -> str | None:
         _complete(work, id_)
     elif row.awaits is Awaits.VERDICT:
         _failed(work, id_, "nobody approved in time")
+    elif row.awaits is Awaits.SIGNAL:
+        _signal_or_deadline(work, id_, row)
     else:
-        work.put(id_, happened=True)
+        work.put(id_, happened=True, lost=True)
         work.commands.append(Stop(id_, Direction.DO, row.round, row.attempt))
         _attempt_failed(work, id_, Outcome.FAILED, "no answer in time")
     return None
@@ -340,7 +364,39 @@ def _due_of_all(work: Work) -> str | None:
     return None
 
 
+def _signal(work: Work, id_: str) -> str | None:
+    row = work.node(id_)
+    if work.plan.nodes[id_].kind is not Kind.SIGNAL:
+        return f"node {id_!a} waits for no signal"
+    if row.released or row.status not in {StepStatus.PENDING, StepStatus.WAITING}:
+        return f"nobody waits for it: node is {row.status.value}" + (", it has come before" if row.released else "")
+    row = work.put(id_, released=True)
+    if row.status is StepStatus.WAITING:
+        _signal_or_deadline(work, id_, row)
+    return None
+
+
+def _signal_or_deadline(work: Work, id_: str, row: NodeRow) -> None:
+    if row.released:
+        work.commands.append(Complete(id_, "signalled"))
+        _complete(work, id_)
+    else:
+        _failed(work, id_, "no signal in time")
+
+
+def _verdict_on_start(work: Work, verdict: Verdict) -> str | None:
+    if not work.row.held:
+        return "nobody waits for it: the start is not held"
+    work.row = work.row._replace(held=False, cause=None)
+    if not verdict.approved:
+        undoing.drain(work, verdict.why or "its start was not approved")
+        return None
+    return _pause(work, resume=True)
+
+
 def _verdict(work: Work, verdict: Verdict) -> str | None:
+    if verdict.node is None:
+        return _verdict_on_start(work, verdict)
     id_, row = verdict.node, work.node(verdict.node)
     if row.status is not StepStatus.WAITING or row.awaits not in {Awaits.VERDICT, Awaits.RELEASE}:
         return f"nobody waits for it: node is {row.status.value}"
@@ -371,6 +427,8 @@ def _pause(work: Work, *, resume: bool) -> str | None:
     needed = WorkflowState.PAUSED if resume else WorkflowState.RUNNING
     if work.row.state is not needed:
         return f"it is {work.row.state}"
+    if work.row.held:
+        return "its start waits for an approval"
     work.become(WorkflowState.RUNNING if resume else WorkflowState.PAUSED)
     if resume:
         for id_ in work.plan.nodes:

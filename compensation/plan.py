@@ -81,5 +81,11 @@ def _planned(node: Node, dependents: Sequence[str]) -> PlannedNode:
         timeouts=node.timeouts,
         undo_retries=undo.max_retries if undo else None,
         undo_timeouts=undo.timeouts if undo else None,
-        wait_ms=node.approval.deadline_ms if node.approval else node.sleep_ms,
+        wait_ms=_wait_ms(node),
     )
+
+
+def _wait_ms(node: Node) -> int | None:
+    if node.approval is not None:
+        return node.approval.deadline_ms
+    return node.sleep_ms if node.signal is None else node.signal.deadline_ms

@@ -17,6 +17,8 @@ class Awaits(StrEnum):
     RELEASE = "release"
     """Of a call that was scored too dangerous to go on at once."""
     SLEEP = "sleep"
+    SIGNAL = "signal"
+    """Of a signal node, until its deadline."""
     LAST_START = "last_start"
     """The moment from which on no worker may begin the forward call any more: then it can be undone."""
 
@@ -27,9 +29,10 @@ class NodeRow(NamedTuple):
     `missing` counts the dependencies that have not settled, `unsatisfied` says that one of them did not complete.
     `commanded` and `completed` number first commands and completions in their order, from 1; `before` is the node that
     completed before this one. `happened` says that an attempt may have had an effect; it stays until one succeeds.
-    `counted` is the round and attempt whose success was taken. `ended` says that the last attempt has answered. `again`
-    says that the undo in flight must be followed by another. `error` is the last of the forward call, `undo_error` of
-    the compensation. Times are in milliseconds since 1970.
+    `counted` is the round and attempt whose success was taken. `ended` says that the last attempt has answered, `lost`
+    that one was given up before it did: it may still succeed. `released` says that the call was approved, or that the
+    signal has come. `again` says that the undo in flight must be followed by another. `error` is the last of the
+    forward call, `undo_error` of the compensation. Times are in milliseconds since 1970.
     """
 
     missing: int
@@ -45,6 +48,7 @@ class NodeRow(NamedTuple):
     counted: tuple[int, int] | None = None
     happened: bool = False
     ended: bool = True
+    lost: bool = False
     again: bool = False
     released: bool = False
     awaits: Awaits | None = None
@@ -63,7 +67,8 @@ class WorkflowRow(NamedTuple):
     `flying` forward attempts without an answer, `undoing` nodes that compensate outside of a failing workflow,
     `unknown` nodes to be undone of which it is not known whether they happened, `failed_undo` those parked.
     `pivots` counts pivots that were commanded and may have happened. `failing` says that everything is to be undone,
-    `cause` why, and `excepted` that an operator skipped or marked an undo.
+    `cause` why, and `excepted` that an operator skipped or marked an undo. `held` says that the start as a whole waits
+    for an approval.
     """
 
     open: int
@@ -82,6 +87,7 @@ class WorkflowRow(NamedTuple):
     failing: bool = False
     cause: str | None = None
     excepted: bool = False
+    held: bool = False
     due: int | None = None
 
 

@@ -15,7 +15,10 @@ _SLOW_CAP_MS = 3_600_000
 def drain(work: Work, cause: str) -> None:
     """Commands nothing more, takes back what has not begun, and waits for the rest; then everything is undone."""
     work.become(WorkflowState.DRAINING)
-    work.row = work.row._replace(failing=True, cause=cause, parked=0, due=work.now + work.plan.drain_timeout_ms)
+    if work.row.held:
+        work.commands.append(Withdraw(None))
+    due = work.now + work.plan.drain_timeout_ms
+    work.row = work.row._replace(failing=True, held=False, cause=cause, parked=0, due=due)
     for id_ in work.plan.nodes:
         _take_back(work, id_, work.node(id_))
     if not work.row.flying:
@@ -30,7 +33,7 @@ def _take_back(work: Work, id_: str, row: NodeRow) -> None:
     elif row.status in {StepStatus.WAITING, StepStatus.BLOCKED}:
         if row.awaits in {Awaits.VERDICT, Awaits.RELEASE}:
             work.commands.append(Withdraw(id_))
-        if row.attempt:
+        if row.commanded:
             work.fail(id_, row.error)
         else:
             work.put(id_, status=StepStatus.SKIPPED, awaits=None, due=None)
@@ -41,7 +44,7 @@ def drained(work: Work) -> None:
     for id_ in work.plan.nodes:
         row = work.node(id_)
         if row.status is StepStatus.EXECUTING:
-            work.put(id_, happened=True)
+            work.put(id_, happened=True, lost=True)
             work.fail(id_, "no answer while draining")
             work.count(flying=-1)
     begin(work)

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import Field, JsonValue, model_validator
 
 from schemas.activity import Count, Direction, Given, NodeId, Outcome, RunId, WorkflowId
-from schemas.model import Contract, JsonObject, Name, Rfc3339, Sha256, Uuid
+from schemas.model import Contract, JsonObject, Name, Rfc3339, Score, Sha256, Uuid
 
 MAX_INPUT_BYTES = 256 * 1024
 """How large a workflow's input may be, as JSON."""
@@ -184,13 +184,14 @@ class Step(StrEnum):
 
 
 class Asked(Contract):
-    """One consequence of an event."""
+    """One consequence of an event. `score` is what a forward call weighs."""
 
     step: Step
     node: NodeId | None = None
     direction: Direction | None = None
     round: Count | None = None
     attempt: Count | None = None
+    score: Score | None = None
     why: str | None = None
 
 
@@ -200,7 +201,7 @@ class WorkflowEvent(Contract):
     `at` is the broker's time of what caused it, in milliseconds since 1970. `version` is the workflow's after it.
     `statuses` are the nodes that changed, `asked` what was asked for in consequence. `result` belongs to a node that
     completed by it. `by` is who asked, as far as is claimed; `verified` whether that was proven by a signature.
-    `definition`, `input`, `tags` and `name` come with the start.
+    `command_id` is that of the command that caused it. `definition`, `input`, `tags` and `name` come with the start.
     """
 
     v: Annotated[int, Field(ge=1, le=1)] = 1
@@ -215,6 +216,7 @@ class WorkflowEvent(Contract):
     round: Count | None = None
     attempt: Count | None = None
     outcome: Outcome | None = None
+    command_id: Uuid | None = None
     order: CommandKind | None = None
     why: str | None = None
     by: str | None = None

@@ -6,6 +6,7 @@ from typing import Any
 from schemas import topics
 from streams.agents.gateway import ROUTES, gateway
 from streams.agents.naming import Naming
+from streams.agents.orchestrator import orchestrator_agent
 from streams.agents.triage import triage_agent
 from streams.engine.agent import Agent
 from streams.metrics import Measures
@@ -27,4 +28,8 @@ def build(
 
 def _agents(naming: Naming, measures: Measures, tenants: Sequence[str]) -> Mapping[str, Callable[[], Agent[Any, Any]]]:
     gateways = {route.agent: (lambda route=route: gateway(route, naming, measures)) for route in ROUTES}
-    return {**gateways, topics.TRIAGE: lambda: triage_agent(naming, measures, tenants)}
+    return {
+        **gateways,
+        topics.TRIAGE: lambda: triage_agent(naming, measures, tenants),
+        topics.ORCHESTRATOR: lambda: orchestrator_agent(naming, measures),
+    }
