@@ -44,8 +44,7 @@ async def _run(options: argparse.Namespace, settings: Settings, engine: EngineSe
     registry = CollectorRegistry()
     naming = Naming(settings.prefix)
     in_force = await control.in_force(engine)
-    tenants = in_force.policy.tenant_topics if in_force else ()
-    built = agents.build(options.agents, naming, Measures(registry), tenants)
+    built = agents.build(options.agents, naming, Measures(registry), in_force.policy if in_force else None)
     worker = Worker(built, engine, EngineMetrics(registry), lanes_topic=naming.topic(topics.LANES))
     port = settings.metrics_port and settings.metrics_port + options.number
     with Probes(settings.metrics_host, port, registry, liveness=worker.liveness, readiness=worker.readiness) as probes:

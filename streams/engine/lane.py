@@ -305,6 +305,7 @@ class Lane(Generic[Row, Control]):
             stored = self._state.rows.get(key)
             if stored is not None:
                 self._timers.arm(key, _now_ms() + missing_ms, stored.version)
+        self._timers.drop_stale(self._state.rows)
         if self.agent.measure is not None and turn.measures:
             self.agent.measure(turn.measures)
         self._failing_since = None

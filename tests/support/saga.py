@@ -30,7 +30,9 @@ def definition(*nodes: Node, **changes: Any) -> WorkflowDefinition:  # noqa: ANN
 class Saga:
     """One run. Is its own memory."""
 
-    def __init__(self, plan: Plan | WorkflowDefinition, holds: Iterable[str] = ()) -> None:
+    def __init__(
+        self, plan: Plan | WorkflowDefinition, holds: Iterable[str] = (), *, start_is_held: bool = False
+    ) -> None:
         self.plan = plan if isinstance(plan, Plan) else planned(plan)
         self.now = 1_000_000
         self.held = frozenset(holds)
@@ -38,7 +40,7 @@ class Saga:
         self.row = WorkflowRow(open=0)
         self.commands: list[Command] = []
         self.history: list[tuple[str, StepStatus]] = []
-        self._take(start(self.plan, self.now, self.held.__contains__))
+        self._take(start(self.plan, self.now, self.held.__contains__, held=start_is_held))
 
     def workflow(self) -> WorkflowRow:
         return self.row
@@ -75,7 +77,7 @@ class Saga:
     def cancel(self) -> Transition:
         return self.send(Cancel("cancelled"))
 
-    def verdict(self, id_: str, *, approved: bool) -> Transition:
+    def verdict(self, id_: str | None, *, approved: bool) -> Transition:
         return self.send(Verdict(id_, approved, "said so"))
 
     def order(self, id_: str, order: Order) -> Transition:
@@ -122,7 +124,7 @@ class Saga:
         return self.called(Direction.UNDO)
 
     @property
-    def asked(self) -> list[str]:
+    def asked(self) -> list[str | None]:
         return [command.node for command in self.commands if isinstance(command, Ask)]
 
     def in_flight(self, direction: Direction) -> list[Call]:

@@ -84,6 +84,18 @@ def test_no_more_than_500_timers_are_taken_at_a_time_and_none_is_lost() -> None:
     assert sizes == [500, 500, 201, 0]
 
 
+def test_a_row_that_is_written_again_and_again_does_not_fill_the_heap() -> None:
+    timers: Timers[int] = Timers()
+    rows = {"busy": StoredRow(0, 90_000, 0), "still": StoredRow(0, 80_000, 1)}
+    timers.arm("still", 80_000, 1)
+    for version in range(100, 50_000):
+        rows["busy"] = StoredRow(0, 90_000, version)
+        timers.arm("busy", 90_000, version)
+        timers.drop_stale(rows)
+        assert len(timers) <= 10_001
+    assert timers.take_due(100_000, rows) == ["still", "busy"]
+
+
 def test_timers_of_rows_that_changed_or_went_are_dropped() -> None:
     rows = {"a": StoredRow("", 5, 1), "b": StoredRow("", 5, 1)}
     timers: Timers[str] = Timers()

@@ -2,8 +2,8 @@
 
 import pytest
 
-from compensation.definition import Approval, Compensation, Kind, Retry, RunIf, Timeouts
-from compensation.events import Answered, Beat, Call, Operate, Order, Pause, Resume, Stop, Withdraw
+from compensation.definition import Approval, Compensation, Kind, Node, Retry, RunIf, SignalWait, Timeouts
+from compensation.events import Answered, Beat, Call, Operate, Order, Pause, Resume, Signal, Stop, Withdraw
 from compensation.status import StepStatus, WorkflowState
 from schemas.activity import Direction, Outcome
 from tests.support.saga import Saga, definition, node, run_down
@@ -583,3 +583,85 @@ def test_a_call_says_until_when_it_may_begin() -> None:
     saga.answer("a")
     saga.answer("b", Outcome.NO_EFFECT)
     assert saga.commands[-1] == Call("a", Direction.UNDO, 0, 1, saga.now + 3_000)
+
+
+# Signals, holds
+
+
+def waiting(*dependencies: str) -> Node:
+    return node("s", *dependencies, kind=Kind.SIGNAL, signal=SignalWait(deadline_ms=5_000))
+
+
+def test_a_signal_completes_the_node_that_waits_for_it() -> None:
+    saga = Saga(definition(waiting(), node("b", "s")))
+    assert saga.status("s") is StepStatus.WAITING
+    saga.send(Signal("s"))
+    assert (saga.status("s"), saga.done) == (StepStatus.COMPLETED, ["b"])
+
+
+def test_a_signal_that_comes_first_completes_its_node_as_soon_as_it_begins() -> None:
+    saga = Saga(definition(node("a"), waiting("a"), node("b", "s")))
+    saga.send(Signal("s"))
+    assert saga.send(Signal("s")).refused == "nobody waits for it: node is pending, it has come before"
+    saga.answer("a")
+    saga.pass_time(0)
+    assert saga.done == ["a", "b"]
+
+
+def test_a_signal_that_does_not_come_in_time_fails_its_node() -> None:
+    saga = after("a", of=Saga(definition(node("a"), waiting("a"))))
+    saga.pass_time(4_999)
+    assert saga.status("s") is StepStatus.WAITING
+    saga.pass_time(1)
+    assert (saga.row.cause, saga.undone) == ("s: no signal in time", ["a"])
+
+
+def test_a_signal_for_a_node_of_another_kind_is_refused() -> None:
+    assert Saga(definition(node("a"))).send(Signal("a")).refused == "node 'a' waits for no signal"
+
+
+def test_a_held_start_commands_nothing_before_its_approval() -> None:
+    saga = Saga(definition(node("a")), start_is_held=True)
+    assert (saga.done, saga.asked, saga.state) == ([], [None], WorkflowState.PAUSED)
+    assert saga.send(Resume()).refused == "its start waits for an approval"
+    saga.verdict(None, approved=True)
+    assert (saga.done, saga.state) == (["a"], WorkflowState.RUNNING)
+    assert saga.verdict(None, approved=True).refused == "nobody waits for it: the start is not held"
+
+
+def test_a_held_start_that_is_not_approved_or_is_cancelled_does_nothing() -> None:
+    for approved in (False, None):
+        saga = Saga(definition(node("a")), start_is_held=True)
+        if approved is None:
+            saga.cancel()
+            assert Withdraw(None) in saga.commands
+        else:
+            saga.verdict(None, approved=approved)
+        assert (saga.done, saga.state) == ([], WorkflowState.COMPENSATED)
+
+
+def test_every_attempt_is_weighed_and_one_that_may_have_happened_stays_so_while_it_waits_for_its_release() -> None:
+    saga = Saga(definition(node("a", retry=Retry(attempts=2, first_ms=1))))
+    saga.answer("a", Outcome.FAILED)
+    saga.held = frozenset({"a"})
+    saga.pass_time(1)
+    assert (saga.done, saga.asked) == (["a"], ["a"])
+    saga.cancel()
+    assert saga.undone == ["a"]
+
+
+def test_a_sign_of_life_leaves_the_version_that_operators_name() -> None:
+    saga = Saga(definition(node("a", timeouts=Timeouts(heartbeat_ms=1_000))))
+    version, due = saga.row.version, saga.nodes["a"].due
+    saga.now += 500
+    saga.send(Beat("a", Direction.DO, 0, 1))
+    assert saga.row.version == version
+    assert saga.nodes["a"].due != due
+
+
+def test_an_attempt_given_up_before_it_answered_is_remembered() -> None:
+    saga = Saga(definition(node("a", timeouts=Timeouts(schedule_to_start_ms=10, start_to_close_ms=10))))
+    saga.pass_time(1_020)
+    assert saga.nodes["a"].lost
+    answered = after("a", of=Saga(definition(node("a"))))
+    assert not answered.nodes["a"].lost
