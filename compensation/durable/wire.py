@@ -1,7 +1,6 @@
 """The records that a workflow publishes, as JSON. Their contracts are in schemas/; tests hold one to the other."""
 
 import hashlib
-import hmac
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ from compensation.events import Call, Stop
 from schemas.activity import Direction
 from schemas.workflow import Step
 
-_TOKEN_CHARACTERS = 32
+_TOKEN_BYTES = 16
 
 
 class Caused(NamedTuple):
@@ -26,8 +25,8 @@ class Caused(NamedTuple):
 
 def token(secret: str, node: str, direction: Direction, round_: int, attempt: int) -> str:
     """The token of an attempt: whoever knows it has read the command."""
-    said = f"{node}\n{direction.value}\n{round_}\n{attempt}"
-    return hmac.digest(secret.encode(), said.encode(), hashlib.sha256).hex()[:_TOKEN_CHARACTERS]
+    said = f"{node}\n{direction}\n{round_}\n{attempt}"
+    return hashlib.blake2b(said.encode(), digest_size=_TOKEN_BYTES, key=secret.encode()).hexdigest()
 
 
 def attempt(case: Case, call: Call | Stop) -> dict[str, object]:
@@ -37,7 +36,7 @@ def attempt(case: Case, call: Call | Stop) -> dict[str, object]:
         "workflow_id": case.workflow_id,
         "run": case.run,
         "node": call.node,
-        "direction": call.direction.value,
+        "direction": call.direction,
         "round": call.round,
         "attempt": call.attempt,
         "token": token(case.secret, call.node, call.direction, call.round, call.attempt),
@@ -94,9 +93,9 @@ def compensation(case: Case, call: Call, node: Node, keys: Keys, *, at_ms: int, 
 def asked(step: Step, call: Call | Stop | None, node: str | None, **more: object) -> dict[str, object]:
     """One consequence, as events list it."""
     if call is None:
-        return {"step": step.value, "node": node, **more}
-    named = {"node": call.node, "direction": call.direction.value, "round": call.round, "attempt": call.attempt}
-    return {"step": step.value, **named, **more}
+        return {"step": step, "node": node, **more}
+    named = {"node": call.node, "direction": call.direction, "round": call.round, "attempt": call.attempt}
+    return {"step": step, **named, **more}
 
 
 def event(named: Mapping[str, object], caused: Caused, result: bytes | None, said: Mapping[str, object]) -> bytes:

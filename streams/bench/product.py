@@ -2,9 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
+from schemas import topics
 from streams import control
 from streams.engine.client import EngineSettings
 from streams.installation import Installation
@@ -13,6 +14,7 @@ from streams.supervisor import Supervisor
 
 PARTITIONS = 2
 WORKERS = 2
+MESSAGE_AGENTS = (topics.GATEWAY_MESSAGES, topics.TRIAGE)
 
 
 async def install(settings: EngineSettings) -> None:
@@ -21,17 +23,25 @@ async def install(settings: EngineSettings) -> None:
     await control.publish(settings, default_policy())
 
 
-@asynccontextmanager
-async def running(settings: EngineSettings, *, metrics_port: int) -> AsyncGenerator[Supervisor, None]:
-    """The workers, from their start to their end; their ports count up from `metrics_port`, 0 takes any."""
-    environment = {
+def environment(settings: EngineSettings, *, metrics_port: int) -> dict[str, str]:
+    """How processes of a bench reach its installation."""
+    return {
         "ACGS_KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
         "ACGS_PREFIX": settings.prefix,
         "ACGS_METRICS_PORT": str(metrics_port),
         "ACGS_WORKER_ID": "bench",
     }
+
+
+@asynccontextmanager
+async def running(
+    settings: EngineSettings, *, metrics_port: int, agents: Sequence[str] = MESSAGE_AGENTS, workers: int = WORKERS
+) -> AsyncGenerator[Supervisor, None]:
+    """The workers, from their start to their end; their ports count up from `metrics_port`, 0 takes any."""
     with open(os.devnull, "wb") as nowhere:  # noqa: ASYNC230, PTH123  # the null device does not block
-        supervisor = Supervisor((), workers=WORKERS, environment=environment, log=nowhere)
+        supervisor = Supervisor(
+            agents, workers=workers, environment=environment(settings, metrics_port=metrics_port), log=nowhere
+        )
         supervising = asyncio.create_task(supervisor.run())
         try:
             yield supervisor

@@ -13,6 +13,7 @@ from streams.bench import forward as forward_bench
 from streams.bench import impact as impact_bench
 from streams.bench import latency as latency_bench
 from streams.bench import pipeline as pipeline_bench
+from streams.bench import sagas as sagas_bench
 from streams.bench.place import Say, place
 from streams.bench.result import Result
 from streams.engine.client import EngineSettings
@@ -21,6 +22,8 @@ from streams.settings import load
 _MESSAGES = 400_000
 _FORWARDED = 390_000
 _SECONDS = 30.0
+_SAGAS = 1_000
+_IN_FLIGHT = 100
 
 
 @click.group()
@@ -105,6 +108,27 @@ def dag() -> None:
     """
     for result in asyncio.run(dag_bench.run(lambda words: click.echo(f"· {words}", err=True))):
         click.echo(result.line())
+
+
+@bench.command()
+@click.option("--sagas", "count", type=click.IntRange(1), default=_SAGAS, show_default=True)
+@click.option("--in-flight", type=click.IntRange(1), default=_IN_FLIGHT, show_default=True, help="Sagas at a time.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes of lanes.")
+def sagas(*, count: int, in_flight: int, workers: int) -> None:
+    r"""Durable workflows: the failing saga of ten steps, alone and many at a time, and 1,000 parallel nodes.
+
+    Activities run in a process of their own. An embedded broker flushes to disk when the kernel does, as Kafka does by
+    default: what is committed is safe from any process that dies, not from the machine's loss of power.
+
+    \b
+    Example:
+      acgs bench sagas --sagas 1000
+    """
+    _in_place(
+        lambda settings, say: asyncio.run(
+            sagas_bench.run(settings, sagas=count, in_flight=in_flight, workers=workers, say=say)
+        )
+    )
 
 
 @bench.command(name="all")
