@@ -220,7 +220,7 @@ _SHARED = (
         contract="Rejection in headers",
         retention=timedelta(days=3),
         writers=(GATEWAY_MESSAGES, GATEWAY_WORKFLOWS, ORCHESTRATOR),
-        readers=("operators",),
+        readers=("operators", "workflow-clients"),
         max_bytes=8 * MIB,
         lane_input=False,
     ),

@@ -1,12 +1,13 @@
 """The broker's access rights that make the gateway the only door, from the catalogue's writers and readers."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from schemas import topics
 from schemas.topics import Topic
 from streams.agents.naming import Naming
+from streams.named import NOTHING_NAMED, Named
 
 POLICY_PUBLISHER = "policy-publisher"
 OPERATORS = "operators"
@@ -46,7 +47,7 @@ class _Right:
     prefixed: bool = False
 
 
-def acls(prefix: str, tenants: Sequence[str] = (), principals: Mapping[str, str] | None = None) -> list[Acl]:
+def acls(prefix: str, named: Named = NOTHING_NAMED, principals: Mapping[str, str] | None = None) -> list[Acl]:
     """Every right that an installation needs, and no more.
 
     Who publishes from outside may write to public topics and to nothing else, and has no transactional id; who receives
@@ -55,7 +56,7 @@ def acls(prefix: str, tenants: Sequence[str] = (), principals: Mapping[str, str]
     """
     naming = Naming(prefix)
     given = principals or {}
-    rights = (*_of_topics(naming, tenants), *_of_lanes(naming, tenants), *_of_tools(naming))
+    rights = (*_of_topics(naming, named), *_of_lanes(naming, named), *_of_tools(naming))
     found: dict[tuple[str, Kind, str, bool], tuple[set[str], str]] = {}
     for right in rights:
         principal = given.get(right.role, f"User:{right.role}")
@@ -65,9 +66,9 @@ def acls(prefix: str, tenants: Sequence[str] = (), principals: Mapping[str, str]
     return sorted(Acl(*key, tuple(sorted(operations)), why) for key, (operations, why) in found.items())
 
 
-def roles(tenants: Iterable[str] = ()) -> list[str]:
+def roles(named: Named = NOTHING_NAMED) -> list[str]:
     """Every role that a right is given to."""
-    return sorted({right.role for right in (*_of_topics(Naming(""), tenants), *_of_tools(Naming("")))})
+    return sorted({right.role for right in (*_of_topics(Naming(""), named), *_of_tools(Naming("")))})
 
 
 def command(acl: Acl) -> str:
@@ -77,8 +78,8 @@ def command(acl: Acl) -> str:
     return f"kafka-acls.sh --add --allow-principal '{acl.principal}' {operations} --{acl.kind} {acl.name}{pattern}"
 
 
-def _of_topics(naming: Naming, tenants: Iterable[str]) -> Iterator[_Right]:
-    for topic in topics.catalogue(tenants):
+def _of_topics(naming: Naming, named: Named) -> Iterator[_Right]:
+    for topic in named.catalogue():
         name = naming.topic(topic.name)
         for role in _roles(topic.writers):
             yield _Right(role, Kind.TOPIC, name, ("Describe", "Write"), topic.purpose)
@@ -102,9 +103,9 @@ def _is_inside(role: str) -> bool:
     return role in topics.LANE_AGENTS or role in _TOOLS
 
 
-def _of_lanes(naming: Naming, tenants: Iterable[str]) -> Iterator[_Right]:
+def _of_lanes(naming: Naming, named: Named) -> Iterator[_Right]:
     written = {role: set[str]() for role in topics.LANE_AGENTS}
-    for topic in topics.catalogue(tenants):
+    for topic in named.catalogue():
         for role in _roles(topic.writers):
             written.get(role, set()).add(naming.topic(topic.name))
     for agent in topics.LANE_AGENTS:

@@ -1,6 +1,6 @@
 """The policy in the log: which one is in force, and publishing the next."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from schemas import topics
 from schemas.policy import Policy, PublishedPolicy, published
@@ -42,13 +42,13 @@ async def publish(settings: EngineSettings, document: Policy) -> PublishedPolicy
 
     Raises:
         PolicyRefusedError: it is not the epoch after the one in force, or that one names owners.
-        InstallationError: there is no control topic, or none for the deliveries of a tenant that has them apart.
+        InstallationError: there is no control topic, or none for a tenant or a queue that the policy names.
         BrokerError: the broker cannot be reached or refuses, or another publisher came between.
     """
     naming = Naming(settings.prefix)
     topic = naming.topic(topics.CONTROL)
     partitions = (await require_topics(settings, [topic]))[topic]
-    await _require_deliveries(settings, naming, document.tenant_topics)
+    await _require_topics_of(settings, naming, document)
     value = document.canonical()
 
     async def decide() -> Sequence[Outgoing]:
@@ -59,17 +59,26 @@ async def publish(settings: EngineSettings, document: Policy) -> PublishedPolicy
     return published(value)
 
 
-async def _require_deliveries(settings: EngineSettings, naming: Naming, tenants: Sequence[str]) -> None:
-    if not tenants:
-        return
+async def _require_topics_of(settings: EngineSettings, naming: Naming, document: Policy) -> None:
+    """That whatever the policy names has its topics: lanes could not write to them otherwise."""
     existing = await require_topics(settings, ())
-    missing = [tenant for tenant in tenants if naming.topic(topics.deliveries_of(tenant)) not in existing]
-    if missing:
-        options = " ".join(f"--tenant {tenant}" for tenant in missing)
-        raise InstallationError(
-            f"no topic yet for the deliveries of {', '.join(missing)}: every lane would wait for it. Run "
-            f"'acgs topics create {options}' first, then publish again"
-        )
+
+    def missing(names: Sequence[str], topic_of: Callable[[str], str]) -> list[str]:
+        return [name for name in names if naming.topic(topic_of(name)) not in existing]
+
+    tenants, queues = (
+        missing(document.tenant_topics, topics.deliveries_of),
+        missing(document.queues, topics.activities_of),
+    )
+    if not tenants and not queues:
+        return
+    what = [f"the deliveries of {', '.join(tenants)}"] if tenants else []
+    what += [f"the activities of {', '.join(queues)}"] if queues else []
+    options = [f"--tenant {tenant}" for tenant in tenants] + [f"--queue {queue}" for queue in queues]
+    raise InstallationError(
+        f"no topic yet for {' and '.join(what)}: every lane would wait for it. Run "
+        f"'acgs topics create {' '.join(options)}' first, then publish again"
+    )
 
 
 def require_next(document: Policy, current: PublishedPolicy | None) -> None:

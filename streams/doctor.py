@@ -23,7 +23,7 @@ from streams.embedded import BrokerStatus
 from streams.engine.client import EngineSettings
 from streams.errors import StreamsError
 from streams.installation import Installation
-from streams.inventory import tenants_in_force
+from streams.inventory import named_in_force
 from streams.lane_board import LaneBoard
 from streams.settings import Settings
 
@@ -134,7 +134,7 @@ async def declared_topics(settings: Settings, engine: EngineSettings) -> Check:
     """Whether topics are as the catalogue has them."""
     with told_errors(engine):
         installation = Installation(engine, partitions=settings.partitions, replication=settings.replication)
-        found = await installation.differences(await tenants_in_force(engine))
+        found = await installation.differences(await named_in_force(engine))
     if not found:
         return Check("topics", Grade.GOOD, f"all are as declared, prefix {engine.prefix}")
     missing = [one.topic for one in found if one.what.startswith("is missing")]

@@ -1,6 +1,6 @@
 """An installation's topics: made from the catalogue, and compared with it."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -15,6 +15,7 @@ from streams.engine.admin import Admin, NewTopic
 from streams.engine.client import EngineSettings
 from streams.engine.state import NEW_KEY
 from streams.errors import InstallationError
+from streams.named import NOTHING_NAMED, Named
 
 _INSTALLED = "installed/"
 
@@ -43,7 +44,7 @@ class Installation:
         self._settings, self._partitions, self._replication = settings, partitions, replication
         self._naming = Naming(settings.prefix)
 
-    async def create(self, tenants: Iterable[str] = ()) -> Created:
+    async def create(self, named: Named = NOTHING_NAMED) -> Created:
         """Makes what is missing, and marks the changelogs of agents that never ran as new.
 
         Safe to repeat. A lane starts at the log's start only by that mark: a changelog that was deleted and is made
@@ -52,7 +53,7 @@ class Installation:
         Raises:
             InstallationError: the broker refuses, or a topic has another partition count.
         """
-        wanted = {self._naming.topic(topic.name): topic for topic in topics.catalogue(tenants)}
+        wanted = {self._naming.topic(topic.name): topic for topic in named.catalogue()}
         async with Admin(self._settings) as admin:
             existing = await admin.topics()
             missing = [name for name in wanted if name not in existing]
@@ -65,9 +66,9 @@ class Installation:
         lost = await self._mark_new_agents()
         return Created(tuple(missing), tuple(name for name in wanted if name in existing), lost)
 
-    async def differences(self, tenants: Iterable[str] = ()) -> list[Difference]:
+    async def differences(self, named: Named = NOTHING_NAMED) -> list[Difference]:
         """Where the broker's topics are not as the catalogue has them."""
-        wanted = {self._naming.topic(topic.name): topic for topic in topics.catalogue(tenants)}
+        wanted = {self._naming.topic(topic.name): topic for topic in named.catalogue()}
         async with Admin(self._settings) as admin:
             existing = await admin.topics()
             configured = await admin.configurations([name for name in wanted if name in existing])

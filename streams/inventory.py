@@ -1,10 +1,9 @@
 """The catalogue's topics beside what the broker has."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from schemas import topics
 from schemas.topics import Topic
 from streams.agents.naming import Naming
 from streams.broker import told_errors
@@ -12,6 +11,7 @@ from streams.control import in_force
 from streams.engine.admin import Admin
 from streams.engine.client import EngineSettings
 from streams.errors import InstallationError
+from streams.named import NOTHING_NAMED, Named
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,14 @@ class Stocked:
         return [key for key, value in self.declared.items() if self.configuration.get(key) != value]
 
 
-async def inventory(settings: EngineSettings, replication: int, tenants: Iterable[str] = ()) -> list[Stocked]:
+async def inventory(settings: EngineSettings, replication: int, named: Named = NOTHING_NAMED) -> list[Stocked]:
     """Every topic of the catalogue.
 
     Raises:
         BrokerError: the broker cannot be reached or refuses.
     """
     naming = Naming(settings.prefix)
-    wanted = {naming.topic(topic.name): topic for topic in topics.catalogue(tenants)}
+    wanted = {naming.topic(topic.name): topic for topic in named.catalogue()}
     with told_errors(settings):
         async with asyncio.timeout(settings.turn_timeout.total_seconds()), Admin(settings) as admin:
             existing = await admin.topics()
@@ -57,8 +57,8 @@ def _stocked(
     return Stocked(name, topic, partitions, declared, {key: found.get(key) for key in declared})
 
 
-async def tenants_in_force(settings: EngineSettings) -> tuple[str, ...]:
-    """The tenants that the policy in force gives deliveries of their own; none before there is one.
+async def named_in_force(settings: EngineSettings) -> Named:
+    """What the policy in force names that has topics of its own; nothing before there is one.
 
     Raises:
         BrokerError: the broker cannot be reached or refuses.
@@ -66,5 +66,5 @@ async def tenants_in_force(settings: EngineSettings) -> tuple[str, ...]:
     try:
         current = await in_force(settings)
     except InstallationError:
-        return ()
-    return current.policy.tenant_topics if current else ()
+        return NOTHING_NAMED
+    return Named.of(current.policy) if current else NOTHING_NAMED

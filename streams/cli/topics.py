@@ -16,7 +16,8 @@ from streams.cli.session import settings, wait_for
 from streams.engine.client import EngineSettings
 from streams.errors import InstallationError
 from streams.installation import Created, Installation
-from streams.inventory import Stocked, inventory, tenants_in_force
+from streams.inventory import Stocked, inventory, named_in_force
+from streams.named import NOTHING_NAMED, Named
 from streams.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ WIDE: Final = 130
 tenant_option = click.option(
     "--tenant", "tenants", multiple=True, metavar="NAME", help="A tenant with deliveries of its own; may be repeated."
 )
+queue_option = click.option(
+    "--queue", "queues", multiple=True, metavar="NAME", help="A queue of activities; may be repeated."
+)
 
 
 @click.group()
@@ -34,7 +38,7 @@ def topics() -> None:
     r"""Create, compare and describe topics; print their ACLs.
 
     Every topic is declared in one catalogue: who writes it, who reads it, how long it is kept. Tenants that the policy
-    in force lists under tenant_topics have their deliveries apart.
+    in force lists under tenant_topics have their deliveries apart; each queue of activities has a topic.
 
     \b
     Example:
@@ -46,7 +50,8 @@ def topics() -> None:
 
 @topics.command()
 @tenant_option
-def create(tenants: tuple[str, ...]) -> None:
+@queue_option
+def create(tenants: tuple[str, ...], queues: tuple[str, ...]) -> None:
     r"""Make the topics that are missing. Safe to repeat.
 
     Partitions and replicas are those of ACGS_PARTITIONS and ACGS_REPLICATION. Nothing that exists is changed.
@@ -54,10 +59,10 @@ def create(tenants: tuple[str, ...]) -> None:
     \b
     Example:
       acgs topics create
-      ACGS_PARTITIONS=8 ACGS_REPLICATION=3 acgs topics create --tenant acme
+      ACGS_PARTITIONS=8 ACGS_REPLICATION=3 acgs topics create --tenant acme --queue payments
     """
     found = settings()
-    created = wait_for(_create(found, found.engine(client_id="acgs-topics"), tenants))
+    created = wait_for(_create(found, found.engine(client_id="acgs-topics"), Named(tenants=tenants, queues=queues)))
     for name in created.made:
         write_line(f"made     {name}")
     for name in created.existed:
@@ -70,11 +75,11 @@ def create(tenants: tuple[str, ...]) -> None:
     _warn_of_lost(created, found)
 
 
-async def _create(found: Settings, engine: EngineSettings, tenants: tuple[str, ...]) -> Created:
-    known = await tenants_in_force(engine)
+async def _create(found: Settings, engine: EngineSettings, named: Named) -> Created:
+    known = await named_in_force(engine)
     with told_errors(engine):
         installation = Installation(engine, partitions=found.partitions, replication=found.replication)
-        return await installation.create(dict.fromkeys((*known, *tenants)))
+        return await installation.create(known.and_also(named))
 
 
 def _warn_of_lost(created: Created, found: Settings) -> None:
@@ -97,8 +102,9 @@ def _warn_of_lost(created: Created, found: Settings) -> None:
 
 @topics.command("list")
 @tenant_option
+@queue_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for scripts.")
-def show_list(tenants: tuple[str, ...], *, as_json: bool) -> None:
+def show_list(tenants: tuple[str, ...], queues: tuple[str, ...], *, as_json: bool) -> None:
     r"""Compare the catalogue with the broker. Exit code 1 if a topic is missing or differs.
 
     \b
@@ -106,7 +112,7 @@ def show_list(tenants: tuple[str, ...], *, as_json: bool) -> None:
       acgs topics list
       acgs topics list --json | jq -r 'select(.state != "as declared") | .topic'
     """
-    stocked = wait_for(_inventory(tenants))
+    stocked = wait_for(_inventory(Named(tenants=tenants, queues=queues)))
     if as_json:
         for one in stocked:
             write_line(json.dumps(_document(one)))
@@ -122,11 +128,11 @@ def show_list(tenants: tuple[str, ...], *, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-async def _inventory(tenants: tuple[str, ...]) -> list[Stocked]:
+async def _inventory(named: Named) -> list[Stocked]:
     found = settings()
     engine = found.engine(client_id="acgs-topics")
-    known = await tenants_in_force(engine)
-    return await inventory(engine, found.replication, dict.fromkeys((*known, *tenants)))
+    known = await named_in_force(engine)
+    return await inventory(engine, found.replication, known.and_also(named))
 
 
 def _row(one: Stocked) -> tuple["str | Text", ...]:
@@ -176,7 +182,7 @@ def describe(name: str, *, as_json: bool) -> None:
     Example:
       acgs topics describe deliveries
     """
-    stocked = {one.name: one for one in wait_for(_inventory(()))}
+    stocked = {one.name: one for one in wait_for(_inventory(NOTHING_NAMED))}
     prefix = settings().prefix
     found = stocked.get(name) or stocked.get(Naming(prefix).topic(name))
     if found is None:
@@ -215,6 +221,7 @@ def _actual(one: Stocked, key: str) -> "str | Text":
 
 @topics.command("acls")
 @tenant_option
+@queue_option
 @click.option(
     "--format",
     "form",
@@ -230,7 +237,7 @@ def _actual(one: Stocked, key: str) -> "str | Text":
     metavar="ROLE=PRINCIPAL",
     help="Who a role is, such as producers=User:fleet; default User:ROLE. May be repeated.",
 )
-def show_acls(tenants: tuple[str, ...], form: str, principals: tuple[str, ...]) -> None:
+def show_acls(tenants: tuple[str, ...], queues: tuple[str, ...], form: str, principals: tuple[str, ...]) -> None:
     r"""Print the ACLs that make the gateway the only door. Needs no broker.
 
     Producers may write to public topics and nothing else; only lanes, with a transactional id each, write what is
@@ -242,7 +249,8 @@ def show_acls(tenants: tuple[str, ...], form: str, principals: tuple[str, ...]) 
       acgs topics acls
       acgs topics acls --format commands --principal producers=User:fleet --principal triage=User:worker
     """
-    found = acls(load().prefix, tenants, _principals(principals, tenants))
+    named = Named(tenants=tenants, queues=queues)
+    found = acls(load().prefix, named, _principals(principals, named))
     match form:
         case "commands":
             for acl in found:
@@ -254,8 +262,8 @@ def show_acls(tenants: tuple[str, ...], form: str, principals: tuple[str, ...]) 
             _show_acls(found)
 
 
-def _principals(given: tuple[str, ...], tenants: tuple[str, ...]) -> dict[str, str]:
-    known = roles(tenants)
+def _principals(given: tuple[str, ...], named: Named) -> dict[str, str]:
+    known = roles(named)
     found: dict[str, str] = {}
     for one in given:
         role, separator, principal = one.partition("=")

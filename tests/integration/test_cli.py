@@ -29,7 +29,16 @@ from streams.policy_changes import to_toml
 from tests.support.broker import Broker, engine_settings
 from tests.support.eventually import eventually
 from tests.support.kafka import MIB, delete_records, read_topic, write
-from tests.support.product import NEXT_HASH, PARTITIONS, UNKNOWN_TOOL, encoded, install_product, policy, spine
+from tests.support.product import (
+    NEXT_HASH,
+    PARTITIONS,
+    UNKNOWN_TOOL,
+    encoded,
+    everything,
+    install_product,
+    policy,
+    spine,
+)
 from tests.support.workers import running
 
 ROOT = Path(__file__).parents[2]
@@ -262,7 +271,7 @@ async def test_status_says_what_to_do_until_nothing_is_to_be_done(acgs: Acgs, se
     assert {(view["state"], view["what_next"]) for view in told.documents} == {
         ("never ran", "no worker has run it yet: acgs run")
     }
-    async with running(spine(settings), settings) as worker:
+    async with running(everything(settings), settings) as worker:
         await worker.until(State.WAITING, len(topics.LANE_AGENTS) * PARTITIONS)
         await eventually(lambda: _status_is(acgs, 1, "acgs policy publish"))
         await control.publish(settings, policy())
@@ -333,7 +342,7 @@ async def test_a_refused_policy_is_not_redriven(acgs: Acgs, settings: EngineSett
 async def test_a_held_lane_goes_on_once_an_operator_accepts(acgs: Acgs, settings: EngineSettings) -> None:
     await install_product(settings)
     inbox = f"{settings.prefix}in.messages"
-    async with running(spine(settings), settings) as worker:
+    async with running(everything(settings), settings) as worker:
         await worker.until(State.RUNNING, len(topics.LANE_AGENTS) * PARTITIONS)
         refused = await acgs("lanes", "accept", "gateway-messages", "0", "--reason", "x", "--yes")
         assert refused.code == 1
@@ -361,7 +370,7 @@ async def test_the_doctor_finds_what_is_wrong(acgs: Acgs, settings: EngineSettin
     assert told.code == 1
     assert "acgs topics create" in told.out
     await install_product(settings)
-    async with running(spine(settings), settings) as worker:
+    async with running(everything(settings), settings) as worker:
         await worker.until(State.RUNNING, len(topics.LANE_AGENTS) * PARTITIONS)
         await eventually(lambda: _is_well(acgs))
 

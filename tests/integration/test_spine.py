@@ -19,6 +19,7 @@ from streams.engine.records import Record
 from streams.engine.status import State
 from streams.errors import InstallationError
 from streams.installation import Installation
+from streams.named import Named
 from tests.support.broker import Broker, engine_settings
 from tests.support.eventually import eventually
 from tests.support.kafka import header, read_topic, read_topics, write
@@ -164,7 +165,7 @@ async def test_a_tenant_that_a_policy_sets_apart_has_its_deliveries_from_then_on
         apart = policy(2, tenant_topics=("globex",))
         with pytest.raises(InstallationError, match="acgs topics create --tenant globex"):
             await control.publish(settings, apart)
-        await Installation(settings, partitions=PARTITIONS, replication=1).create(("globex",))
+        await Installation(settings, partitions=PARTITIONS, replication=1).create(Named(tenants=("globex",)))
         await control.publish(settings, apart)
         await eventually(lambda: _sent_until_in(settings, naming, own))
     async with Admin(settings) as admin:
@@ -188,7 +189,7 @@ async def test_a_lane_decides_nothing_under_a_policy_whose_topics_are_missing(se
         (source,) = await send(settings, naming, encoded(1))
         await eventually(lambda: _says_what_is_missing(worker, naming.topic(topics.deliveries_of("globex"))))
         assert await read_topic(settings, naming.topic(topics.DELIVERIES)) == []
-        await Installation(settings, partitions=PARTITIONS, replication=1).create(("globex",))
+        await Installation(settings, partitions=PARTITIONS, replication=1).create(Named(tenants=("globex",)))
         found = await outcomes(settings, naming, 1)
     assert found[source][0] == topics.DELIVERIES
 

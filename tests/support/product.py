@@ -67,6 +67,11 @@ def spine(settings: EngineSettings) -> tuple[Agent[Any, Any], ...]:
     return agents.build(names, Naming(settings.prefix), Measures(CollectorRegistry()))
 
 
+def everything(settings: EngineSettings) -> tuple[Agent[Any, Any], ...]:
+    """Every agent there is."""
+    return agents.build((), Naming(settings.prefix), Measures(CollectorRegistry()))
+
+
 async def install_product(settings: EngineSettings, partitions: int = PARTITIONS) -> Naming:
     """Makes the topics and publishes the policy."""
     await Installation(settings, partitions=partitions, replication=1).create()

@@ -2,11 +2,12 @@ import pytest
 
 from schemas import topics
 from streams.acls import INSTALLER, OPERATORS, POLICY_PUBLISHER, REDRIVE, Acl, Kind, acls, command
+from streams.named import Named
 
 LANES = {f"User:{agent}" for agent in topics.LANE_AGENTS}
 TOOLS = {f"User:{tool}" for tool in (OPERATORS, POLICY_PUBLISHER, INSTALLER, REDRIVE)}
 PUBLIC = {f"acgs.{topic.name}" for topic in topics.catalogue() if topic.public}
-FOUND = acls("acgs.", tenants=("acme",))
+FOUND = acls("acgs.", Named(tenants=("acme",), queues=("payments",)))
 
 
 def may(principal: str, operation: str, topic: str) -> bool:
@@ -49,6 +50,13 @@ def test_a_tenants_agents_read_their_own_deliveries_only() -> None:
     assert may("User:agents.acme", "Read", "acgs.deliveries.acme")
     assert not may("User:agents.acme", "Read", "acgs.deliveries")
     assert not may("User:agents", "Read", "acgs.deliveries.acme")
+
+
+def test_each_queue_of_activities_is_commanded_by_the_orchestrator_and_read_by_workers() -> None:
+    for queue in (topics.DEFAULT_QUEUE, "payments"):
+        assert may("User:orchestrator", "Write", f"acgs.activities.{queue}")
+        assert may("User:activity-workers", "Read", f"acgs.activities.{queue}")
+    assert not may("User:orchestrator", "Write", "acgs.activities.other")
 
 
 @pytest.mark.parametrize("agent", topics.LANE_AGENTS)

@@ -10,7 +10,7 @@ from schemas.topics import MAX_MESSAGE_BYTES, Cleanup, Topic, catalogue
 from streams.agents.gateway import ROUTES
 from streams.agents.naming import Naming
 
-EVERYTHING = catalogue(["acme"])
+EVERYTHING = catalogue(["acme"], ["payments"])
 by_name = {topic.name: topic for topic in EVERYTHING}
 
 
