@@ -5,6 +5,9 @@ StreamsError
 +-- BrokerError          the broker cannot be reached or refuses
 +-- InstallationError    topics are missing or not as the catalogue has them
 +-- PolicyRefusedError   a policy cannot be published
++-- ClaimStoreError      the claim-check store cannot be reached or refuses
+    +-- ClaimMissingError    it does not have the value
+    +-- ClaimDamagedError    it has another value than was put
 """
 
 
@@ -26,3 +29,15 @@ class InstallationError(StreamsError):
 
 class PolicyRefusedError(StreamsError):
     """A policy cannot be published."""
+
+
+class ClaimStoreError(StreamsError):
+    """The claim-check store cannot be reached or refuses. It may be of use to try again."""
+
+
+class ClaimMissingError(ClaimStoreError):
+    """The claim-check store does not have the value."""
+
+
+class ClaimDamagedError(ClaimStoreError):
+    """What the claim-check store has is not what was put."""
