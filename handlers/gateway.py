@@ -17,6 +17,35 @@ from schemas.topics import MAX_MESSAGE_BYTES
 DECISION_VERSION = 1
 """Rises when the same record and policy would be decided otherwise."""
 
+REASONS = frozenset(
+    {
+        Reason.NULL_VALUE,
+        Reason.TOO_LARGE,
+        Reason.NOT_UTF8,
+        Reason.NOT_JSON,
+        Reason.TRUNCATED,
+        Reason.TOO_DEEP,
+        Reason.DUPLICATE_KEY,
+        Reason.NOT_FINITE,
+        Reason.INTEGER_OUT_OF_RANGE,
+        Reason.LONE_SURROGATE,
+        Reason.NOT_AN_OBJECT,
+        Reason.UNKNOWN_FIELD,
+        Reason.MISSING_FIELD,
+        Reason.WRONG_TYPE,
+        Reason.INVALID_VALUE,
+        Reason.HASH_MISSING,
+        Reason.HASH_MALFORMED,
+        Reason.HASH_UNKNOWN,
+        Reason.HASH_WITHDRAWN,
+        Reason.EXPIRED,
+        Reason.TOO_MANY_HEADERS,
+        Reason.HEADERS_TOO_LARGE,
+        Reason.RESERVED_HEADER,
+    }
+)
+"""The reasons that a gateway gives. The others are for those behind it, who know more than the record."""
+
 _MAX_DETAIL_CHARACTERS = 300
 _HASH = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _HASH_FIELD = ("constitutional_hash",)
@@ -127,22 +156,25 @@ def _check_expiry(message: Governed, now_ms: int) -> Refused | None:
     return Refused(Reason.EXPIRED, f"it expired at {_text(expires_at)}")
 
 
-_REASONS = {"missing": Reason.MISSING_FIELD, "extra_forbidden": Reason.UNKNOWN_FIELD, "json_invalid": Reason.NOT_JSON}
+_RULE = "Value error, "
+"""What pydantic puts before the words of a contract's own rule."""
+_OF_KIND = {"missing": Reason.MISSING_FIELD, "extra_forbidden": Reason.UNKNOWN_FIELD, "json_invalid": Reason.NOT_JSON}
 
 
 def _refusal(error: ValidationError) -> Refused:
     places = error.errors(include_url=False, include_context=False, include_input=False)
     first = next((place for place in places if place["loc"] == _HASH_FIELD), places[0])
-    where = ".".join(str(step) for step in first["loc"]) or "the message"
-    detail = f"{_shown(where)}: {first['msg']}"[:_MAX_DETAIL_CHARACTERS]
-    return Refused(_reason(first), detail)
+    where = ".".join(str(step) for step in first["loc"])
+    said = first["msg"].removeprefix(_RULE)
+    detail = f"{_shown(where)}: {said}" if where else said  # a rule of the whole contract names its fields itself
+    return Refused(_reason(first), detail[:_MAX_DETAIL_CHARACTERS])
 
 
 def _reason(place: ErrorDetails) -> Reason:
     kind = place["type"]
     if kind == "missing" and place["loc"] == _HASH_FIELD:
         return Reason.HASH_MISSING
-    return _REASONS.get(kind, Reason.WRONG_TYPE if kind.endswith("_type") else Reason.INVALID_VALUE)
+    return _OF_KIND.get(kind, Reason.WRONG_TYPE if kind.endswith("_type") else Reason.INVALID_VALUE)
 
 
 def _shown(name: str) -> str:

@@ -5,10 +5,10 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from handlers.gateway import Admission, Refused
+from handlers.gateway import REASONS, Admission, Refused
 from schemas import policy as policies
 from schemas.message import AgentMessage, MessageType
 from schemas.policy import AcceptedHash
@@ -91,8 +91,17 @@ def test_each_reason_has_an_example(reason: Reason, value: bytes | None, headers
     assert len(decided.detail) <= 400
 
 
-def test_no_reason_is_without_an_example_and_a_meaning() -> None:
-    assert {reason for reason, _, _ in EXAMPLES} == set(Reason) == set(MEANINGS)
+def test_no_reason_of_a_gateway_is_without_an_example() -> None:
+    assert {reason for reason, _, _ in EXAMPLES} == REASONS
+
+
+def test_no_reason_is_without_a_meaning() -> None:
+    assert set(Reason) == set(MEANINGS)
+
+
+def test_a_rule_of_the_whole_message_is_told_in_its_own_words() -> None:
+    refused = Refused(Reason.INVALID_VALUE, "a heartbeat carries no content")
+    assert decide(encoded(message_type="heartbeat")) == refused
 
 
 def test_a_good_message_passes_under_its_conversation() -> None:
@@ -181,7 +190,10 @@ cut = st.builds(
 header_lists = st.lists(st.tuples(st.text(max_size=30), st.none() | st.binary(max_size=300)), max_size=70)
 
 
-@settings(max_examples=400)
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@settings(unhurried, max_examples=400)
 @given(st.none() | st.binary() | mutilated | cut, header_lists)
 @example(b'{"constitutional_hash":', [])
 def test_no_record_raises_and_each_is_admitted_or_refused(value: bytes | None, headers: Headers) -> None:
@@ -193,7 +205,7 @@ def test_no_record_raises_and_each_is_admitted_or_refused(value: bytes | None, h
         assert read["constitutional_hash"] == HASH
         assert decided == read["conversation_id"].lower().encode()
     else:
-        assert decided.reason in Reason
+        assert decided.reason in REASONS
         decided.detail.encode()
 
 
@@ -247,6 +259,7 @@ defects: st.SearchStrategy[tuple[Reason, Any]] = st.sampled_from(
 )
 
 
+@unhurried
 @given(good, defects)
 def test_a_good_message_with_one_defect_is_refused_for_just_that(
     given_message: dict[str, Any], defect: tuple[Reason, Any]
