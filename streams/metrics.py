@@ -2,13 +2,16 @@
 
 from bisect import bisect_left
 from collections import Counter as Counts
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from schemas.activity import Outcome
+
 _SCORE_BOUNDS = (500, 1_000, 2_000, 3_000, 4_000, 5_000, 6_000, 7_000, 7_999, 8_999, 10_000)
+_ACTIVITY_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800)
 
 
 class Measures:
@@ -52,3 +55,49 @@ class ScoreHistogram(Collector):
             buckets.append((bound, float(total)))
         family.add_metric([], buckets, self._sum)
         yield family
+
+
+class ActivityMeasures:
+    """What an activity worker counts, by queue."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.ended = Counter(
+            "acgs_activities", "Attempts at activities that were answered", ("queue", "outcome"), registry=registry
+        )
+        self.malformed = Counter(
+            "acgs_activity_commands_malformed", "Commands that could not be read", ("queue",), registry=registry
+        )
+        self.running = Gauge("acgs_activities_running", "Activities that run", ("queue",), registry=registry)
+        self.seconds = Histogram(
+            "acgs_activity_seconds",
+            "Time from a command's arrival at the worker to its answer",
+            ("queue",),
+            registry=registry,
+            buckets=_ACTIVITY_SECONDS,
+        )
+
+    def queue(self, name: str) -> "QueueMeasures":
+        """The measures of one queue."""
+        return QueueMeasures(self, name)
+
+
+class QueueMeasures:
+    """The measures of one queue, with its label bound."""
+
+    def __init__(self, measures: ActivityMeasures, queue: str) -> None:
+        self._ended = {outcome: measures.ended.labels(queue, outcome) for outcome in Outcome}
+        self._malformed, self._running = measures.malformed.labels(queue), measures.running.labels(queue)
+        self._seconds = measures.seconds.labels(queue)
+
+    def ended(self, outcome: Outcome, seconds: float) -> None:
+        """An attempt was answered."""
+        self._ended[outcome].inc()
+        self._seconds.observe(seconds)
+
+    def malformed(self) -> None:
+        """A command could not be read."""
+        self._malformed.inc()
+
+    def running(self, count: Callable[[], float]) -> None:
+        """Where to ask how many run."""
+        self._running.set_function(count)

@@ -2,9 +2,7 @@
 
 import argparse
 import asyncio
-import contextlib
 import logging
-import os
 import signal
 import socket
 import sys
@@ -20,6 +18,7 @@ from streams.engine.metrics import EngineMetrics
 from streams.engine.worker import Worker, settle_garbage
 from streams.errors import StreamsError
 from streams.metrics import Measures
+from streams.parent import stop_with_parent
 from streams.probes import Probes
 from streams.settings import Settings, load
 
@@ -52,7 +51,7 @@ async def _run(options: argparse.Namespace, settings: Settings, engine: EngineSe
         _stop_on_signals(worker)
         settle_garbage()
         if options.with_parent:
-            _stop_with_parent(worker)
+            stop_with_parent(worker.stop)
         await worker.run()
 
 
@@ -60,20 +59,6 @@ def _stop_on_signals(worker: Worker) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
-
-
-def _stop_with_parent(worker: Worker) -> None:
-    """Standard input is a pipe that the parent holds open and never writes to; its end is the parent's end."""
-    loop = asyncio.get_running_loop()
-
-    def ended() -> None:
-        with contextlib.suppress(OSError):
-            if os.read(sys.stdin.fileno(), 1):
-                return
-        loop.remove_reader(sys.stdin)
-        worker.stop()
-
-    loop.add_reader(sys.stdin, ended)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

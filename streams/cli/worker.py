@@ -1,0 +1,126 @@
+"""`acgs worker`: runs a user's activities."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from datetime import timedelta
+from typing import Final
+
+import click
+from prometheus_client import CollectorRegistry
+
+from compensation.activity_set import ActivitySet
+from schemas.topics import DEFAULT_QUEUE
+from streams import logs
+from streams.activities.loading import load
+from streams.activities.worker import ActivityWorker, WorkerSettings
+from streams.claims import ClaimStore, open_claims
+from streams.cli.output import clean, count, say, text
+from streams.cli.session import settings as read_settings
+from streams.engine.worker import settle_garbage
+from streams.metrics import ActivityMeasures
+from streams.parent import stop_with_parent
+from streams.probes import Probes
+from streams.settings import Settings
+
+_MAX_CONCURRENCY: Final = 100_000
+
+_log = logging.getLogger(__name__)
+
+
+@click.command()
+@click.argument("activities", metavar="MODULE[:NAME]")
+@click.option(
+    "--queue",
+    "queues",
+    multiple=True,
+    default=(DEFAULT_QUEUE,),
+    show_default=True,
+    help="Where commands come from; may be repeated.",
+)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, _MAX_CONCURRENCY),
+    default=100,
+    show_default=True,
+    help="Activities at once, for each queue.",
+)
+@click.option(
+    "--drain-timeout",
+    type=click.FloatRange(0),
+    default=30.0,
+    show_default=True,
+    help="Seconds that running activities may take to end when the worker is told to.",
+)
+@click.option("--claims", metavar="FOLDER|s3://...", help="Where results and inputs above 16 KiB are kept.")
+@click.option("--with-parent", is_flag=True, hidden=True, help="End when standard input does.")
+def worker(
+    activities: str,
+    queues: tuple[str, ...],
+    *,
+    concurrency: int,
+    drain_timeout: float,
+    claims: str | None,
+    with_parent: bool,
+) -> None:
+    r"""Run the activities of a Python module for the workflows that ask for them, until Ctrl-C or SIGTERM.
+
+    MODULE is imported as Python does, from the working folder too; all async functions in it that carry @activity are
+    served, and the methods of its BaseActivities that do. NAME takes one class, instance, function or list of it
+    instead. All workers of a queue share its commands, and must know the same activities.
+
+    An activity runs at least once for each command: use its idempotency_key, or an EffectStore with its effect_key.
+    Told to stop, a worker lets what runs end; a second Ctrl-C cancels it. Logs are JSON lines on standard error;
+    /metrics, /livez and /readyz are on ACGS_METRICS_PORT.
+
+    \b
+    Example:
+      acgs worker shop.payments --queue payments --concurrency 20
+      acgs worker activities:PaymentActivities --claims s3://acme-claims/results
+    """
+    served = load(activities)
+    own = WorkerSettings(
+        queues=tuple(dict.fromkeys(queues)), concurrency=concurrency, drain_timeout=timedelta(seconds=drain_timeout)
+    )
+    store = None if claims is None else open_claims(claims)
+    asyncio.run(_serve(served, read_settings(), own, store, with_parent=with_parent))
+
+
+async def _serve(
+    activities: ActivitySet, settings: Settings, own: WorkerSettings, claims: ClaimStore | None, *, with_parent: bool
+) -> None:
+    """Serves until a signal. Ends the process itself where cancelled activities may go on: else it would wait."""
+    registry = CollectorRegistry()
+    engine = settings.engine(client_id=settings.worker_id or f"{socket.gethostname()}-{os.getpid()}")
+    made = ActivityWorker(activities, engine, own, ActivityMeasures(registry), claims)
+    host, port = settings.metrics_host, settings.metrics_port
+    try:
+        with Probes(host, port, registry, liveness=made.liveness, readiness=made.readiness) as probes:
+            if not with_parent:
+                _introduce(activities, own)
+            logs.configure()
+            _log.info("worker %s serves /metrics, /livez and /readyz on port %d", engine.client_id, probes.port)
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, made.stop)
+            if with_parent:
+                stop_with_parent(made.stop)
+            settle_garbage()
+            await made.run()
+    finally:
+        if claims is not None:
+            await claims.aclose()
+    if made.may_linger:
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
+
+
+def _introduce(activities: ActivitySet, own: WorkerSettings) -> None:
+    names = ", ".join(sorted(map(clean, activities)))
+    for queue in own.queues:
+        say(text(f"{clean(queue)}: ", "bold").append(names, "cyan"))
+    say(f"{count(len(activities), 'activity', 'activities')}, at most {own.concurrency:,} at once", "dim")
