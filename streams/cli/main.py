@@ -47,6 +47,12 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "tail": Entry("streams.cli.tail", "tail", "Follow a topic: who sent what to whom, and what was decided."),
         "score": Entry("streams.cli.score", "score", "Say why a message scores what it does, without sending it."),
     },
+    "Workflows": {
+        "worker": Entry("streams.cli.worker", "worker", "Run the activities of a Python module for workflows."),
+        "workflow": Entry(
+            "streams.cli.workflow", "workflow", "Start workflows, see how they stand, tell them what to do."
+        ),
+    },
     "Operate": {
         "status": Entry("streams.cli.status", "status", "Show every lane, and what to do next."),
         "lanes": Entry("streams.cli.lanes", "lanes", "Let a held lane go on from a stated position."),

@@ -82,6 +82,13 @@ class Delivered(Protocol):
     timestamp: int
 
 
+class OffsetAt(Protocol):
+    """The first offset from some time on, and the record's own time in milliseconds."""
+
+    offset: int
+    timestamp: int
+
+
 class Batch(Protocol):
     """A batch of records for one partition."""
 
@@ -142,6 +149,9 @@ class Consumer(Protocol):
     ) -> dict[TopicPartition, list[Record]]: ...
     async def beginning_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]: ...
     async def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]: ...
+    async def offsets_for_times(
+        self, timestamps: Mapping[TopicPartition, int]
+    ) -> Mapping[TopicPartition, "OffsetAt | None"]: ...
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None: ...
 
 

@@ -1,0 +1,108 @@
+"""What commands for workflows begin with: who asks, and a client."""
+
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import wraps
+
+import click
+import orjson
+from pydantic import JsonValue
+
+from compensation.errors import CompensationError, DefinitionError
+from streams.claims import ClaimStore
+from streams.cli.session import operator
+from streams.control import in_force
+from streams.engine.client import EngineSettings
+from streams.errors import PolicyRefusedError, StreamsError
+from streams.workflows import WorkflowClient
+
+id_argument = click.argument("workflow_id", metavar="ID")
+node_argument = click.argument("node", metavar="NODE")
+reason_option = click.option("--reason", required=True, metavar="WHY", help="Kept with what happens.")
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks, and by which policy generation; `constitutional_hash` None is one that the policy in force accepts."""
+
+    requested_by: str
+    constitutional_hash: str | None
+
+
+def with_asker(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options that say who asks; the command is given them as `asker`."""
+
+    @wraps(command)
+    def asked(*, requested_by: str, constitutional_hash: str | None, **given: object) -> None:
+        command(asker=Asker(requested_by, constitutional_hash), **given)
+
+    by = click.option(
+        "--as", "requested_by", default=operator, show_default="$USER", metavar="NAME", help="Who asks; it is kept."
+    )
+    hash_ = click.option(
+        "--hash",
+        "constitutional_hash",
+        metavar="HASH",
+        help="The policy generation you accept; default: one that the policy in force accepts.",
+    )
+    return by(hash_(asked))
+
+
+@asynccontextmanager
+async def opened(
+    settings: EngineSettings, asker: Asker, tenant_id: str, claims: ClaimStore | None = None
+) -> AsyncGenerator[WorkflowClient, None]:
+    """A client; large results come from `claims`.
+
+    Raises:
+        PolicyRefusedError: no hash is given, and there is no policy that accepts one.
+        BrokerError: the broker cannot be reached or refuses.
+    """
+    chosen = asker.constitutional_hash or await _accepted_hash(settings)
+    async with WorkflowClient(
+        settings,
+        tenant_id=tenant_id,
+        requested_by=asker.requested_by,
+        constitutional_hash=chosen,
+        claims=claims,
+    ) as client:
+        yield client
+
+
+async def _accepted_hash(settings: EngineSettings) -> str:
+    current = await in_force(settings)
+    if current is None:
+        raise PolicyRefusedError(
+            "no policy is in force, so that no hash is accepted. 'acgs policy publish' publishes one"
+        )
+    accepted = current.policy.accepted_hashes
+    return next((one.hash for one in accepted if one.until is None), accepted[0].hash)
+
+
+@contextmanager
+def told_mistakes() -> Generator[None, None, None]:
+    """Turns what is wrong with a definition, an input or a field into a message.
+
+    Raises:
+        StreamsError: with every problem on a line of its own.
+    """
+    try:
+        yield
+    except DefinitionError as error:
+        raise StreamsError("\n  ".join(("this workflow cannot run:", *error.problems))) from error
+    except CompensationError as error:
+        raise StreamsError(str(error)) from error
+
+
+def json_of(text: str | bytes, option: str) -> JsonValue:
+    """What a user gives as JSON.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    try:
+        value: JsonValue = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise click.BadParameter(f"no JSON: {error}. Quote it for your shell: '{{...}}'", param_hint=option) from None
+    return value

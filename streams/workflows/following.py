@@ -1,0 +1,70 @@
+"""Following topics in the background, from now on."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+
+from streams.broker import require_topics, told_errors
+from streams.engine import client
+from streams.engine.client import Consumer, EngineSettings
+from streams.engine.records import Record
+from streams.errors import StreamsError
+
+_WAIT_MS = 1_000
+"""How long one call waits for records. They are handed on as soon as they come."""
+
+
+class Follower:
+    """Hands every committed record that is written after start() to `take`, in the order of its partition.
+
+    `take` must neither wait nor raise. If the broker refuses to go on, `failed` is told once and nothing more comes; a
+    broker that is away for a while is waited for.
+    """
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        topics: Sequence[str],
+        take: Callable[[Record], None],
+        failed: Callable[[StreamsError], None],
+    ) -> None:
+        self._settings, self._topics, self._take, self._failed = settings, topics, take, failed
+        self._consumer: Consumer | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Returns when it stands at the ends of the topics: from there on nothing is missed. stop() it in any case.
+
+        Raises:
+            InstallationError: a topic is missing.
+            BrokerError: the broker cannot be reached or refuses.
+        """
+        counts = await require_topics(self._settings, self._topics)
+        partitions = [client.topic_partition(topic, p) for topic in self._topics for p in range(counts[topic])]
+        consumer = self._consumer = client.reader(self._settings)
+        with told_errors(self._settings):
+            async with asyncio.timeout(self._settings.turn_timeout.total_seconds()):
+                await consumer.start()
+                consumer.assign(partitions)
+                for partition, end in (await consumer.end_offsets(partitions)).items():
+                    consumer.seek(partition, end)
+        self._task = asyncio.create_task(self._follow(consumer))
+
+    async def stop(self) -> None:
+        """Ends it and closes its connections; no error if it never started."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        if self._consumer is not None:
+            await client.close(self._consumer, self._settings.turn_timeout)
+
+    async def _follow(self, consumer: Consumer) -> None:
+        try:
+            with told_errors(self._settings):
+                while True:
+                    for records in (await consumer.getmany(timeout_ms=_WAIT_MS)).values():
+                        for record in records:
+                            self._take(record)
+        except StreamsError as error:
+            self._failed(error)
