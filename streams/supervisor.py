@@ -34,8 +34,18 @@ class WorkerEvent:
     status: int | None = None
 
 
+def lane_worker(*agents: str) -> Callable[[int], Sequence[str]]:
+    """The arguments of Python for a worker of these agents (all if none is named), by its number."""
+    return lambda number: ("-m", "streams.worker_process", "--with-parent", "--number", str(number), *agents)
+
+
+def activity_worker(module: str) -> Callable[[int], Sequence[str]]:
+    """The arguments of Python for a worker of a module's activities."""
+    return lambda _: ("-m", "streams.cli.main", "worker", "--with-parent", module)
+
+
 class Supervisor:
-    """Runs `workers` processes, each with the named agents (all if none is named).
+    """Runs `workers` processes of Python, whose arguments it asks for by their numbers.
 
     A worker that dies is started again, after a pause that doubles from 0.5 s to 30 s while it keeps dying within a
     minute. Workers live in sessions of their own, so that a terminal's Ctrl-C reaches only the supervisor, which lets
@@ -44,14 +54,14 @@ class Supervisor:
 
     def __init__(
         self,
-        agents: Sequence[str],
+        arguments: Callable[[int], Sequence[str]],
         *,
         workers: int,
         environment: Mapping[str, str] | None = None,
         log: IO[bytes] | None = None,
         on_event: Callable[[WorkerEvent], None] = lambda _: None,
     ) -> None:
-        self._agents, self._workers, self._log, self._on_event = tuple(agents), workers, log, on_event
+        self._arguments, self._workers, self._log, self._on_event = arguments, workers, log, on_event
         self._environment = {**os.environ, **(environment or {})}
         self._running: dict[int, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
@@ -93,7 +103,7 @@ class Supervisor:
     async def _start(self, number: int) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "streams.worker_process", "--with-parent", "--number", str(number), *self._agents),
+            *self._arguments(number),
             stdin=asyncio.subprocess.PIPE,
             stdout=self._log,
             stderr=self._log,

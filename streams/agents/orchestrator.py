@@ -61,6 +61,7 @@ class _Decisions:
         self._naming = naming
         self._results, self._beats = naming.topic(topics.ACTIVITY_RESULTS), naming.topic(topics.HEARTBEATS)
         self._rejected = naming.topic(topics.REJECTED)
+        self._names: dict[str, str] = {}
 
     def handle(self, view: View[Row, PublishedPolicy], record: Record) -> Sequence[records.Effect[Row]]:
         """Decides on a record of any inbox."""
@@ -92,7 +93,8 @@ class _Decisions:
             return Put(effect.key, effect.row, effect.due_ms)
         if isinstance(effect, Forget):
             return Delete(effect.key)
-        return Emit(self._naming.topic(effect.topic), effect.key.encode(), effect.value, effect.headers)
+        name = self._names.get(effect.topic) or self._names.setdefault(effect.topic, self._naming.topic(effect.topic))
+        return Emit(name, effect.key.encode(), effect.value, effect.headers)
 
 
 def _has_passed_a_gateway(record: Record) -> bool:

@@ -10,7 +10,7 @@ from streams import control
 from streams.engine.client import EngineSettings
 from streams.installation import Installation
 from streams.policies import default_policy
-from streams.supervisor import Supervisor
+from streams.supervisor import Supervisor, lane_worker
 
 PARTITIONS = 2
 WORKERS = 2
@@ -40,7 +40,10 @@ async def running(
     """The workers, from their start to their end; their ports count up from `metrics_port`, 0 takes any."""
     with open(os.devnull, "wb") as nowhere:  # noqa: ASYNC230, PTH123  # the null device does not block
         supervisor = Supervisor(
-            agents, workers=workers, environment=environment(settings, metrics_port=metrics_port), log=nowhere
+            lane_worker(*agents),
+            workers=workers,
+            environment=environment(settings, metrics_port=metrics_port),
+            log=nowhere,
         )
         supervising = asyncio.create_task(supervisor.run())
         try:

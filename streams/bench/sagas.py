@@ -8,7 +8,6 @@ import asyncio
 import math
 import os
 import statistics
-import sys
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ from streams.bench import product
 from streams.bench.result import Result
 from streams.engine.client import EngineSettings
 from streams.samples import bench_activities
+from streams.supervisor import Supervisor, activity_worker
 from streams.workflows import WorkflowClient
 
 _AGENTS = (topics.GATEWAY_WORKFLOWS, topics.ORCHESTRATOR)
@@ -121,15 +121,16 @@ async def _running(settings: EngineSettings, workers: int) -> AsyncGenerator[Wor
 
 @asynccontextmanager
 async def _activities(settings: EngineSettings) -> AsyncGenerator[None, None]:
-    command = (sys.executable, "-m", "streams.cli.main", "worker", bench_activities.__name__)
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        env={**os.environ, **product.environment(settings, metrics_port=0)},
-    )
-    try:
-        yield
-    finally:
-        process.terminate()
-        await process.wait()
+    with open(os.devnull, "wb") as nowhere:  # noqa: ASYNC230, PTH123  # the null device does not block
+        supervisor = Supervisor(
+            activity_worker(bench_activities.__name__),
+            workers=1,
+            environment=product.environment(settings, metrics_port=0),
+            log=nowhere,
+        )
+        supervising = asyncio.create_task(supervisor.run())
+        try:
+            yield
+        finally:
+            supervisor.stop()
+            await supervising

@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 
 from schemas import topics
-from streams import control
+from streams import control, saga_demonstration
 from streams.cli.showing import Show
 from streams.demonstration import Demonstration, result_line
 from streams.embedded import EmbeddedKafka, EmbeddedSettings
@@ -22,8 +22,9 @@ from streams.errors import SettingsError
 from streams.installation import Installation
 from streams.outcomes import Outcomes
 from streams.policies import default_policy
+from streams.samples import payment_saga
 from streams.settings import Settings, load
-from streams.supervisor import Supervisor
+from streams.supervisor import Supervisor, activity_worker, lane_worker
 
 _DATA = Path(".run")
 _WORKERS = 2
@@ -44,7 +45,7 @@ def run(agents: tuple[str, ...], workers: int) -> None:
       ACGS_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 acgs run --workers 2
     """
     load().engine(client_id="run")
-    supervisor = Supervisor(agents, workers=workers)
+    supervisor = Supervisor(lane_worker(*agents), workers=workers)
     asyncio.run(_until_stopped(supervisor))
 
 
@@ -68,7 +69,7 @@ def dev(*, data: Path, workers: int, sample: bool, kill: bool, once: bool) -> No
     settings = load()
     data.mkdir(parents=True, exist_ok=True)
     with _broker(settings, data, show) as here, (data / "workers.log").open("ab") as log:
-        result = asyncio.run(_dev(_Wanted(here, workers, sample, kill, once), show, log))
+        result = asyncio.run(_dev(_Wanted(here, data / "shop", workers, sample, kill, once), show, log))
     if once and result:
         show.result(result)
 
@@ -76,6 +77,7 @@ def dev(*, data: Path, workers: int, sample: bool, kill: bool, once: bool) -> No
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     settings: Settings
+    shop: Path
     workers: int
     sample: bool
     kill: bool
@@ -101,12 +103,20 @@ async def _dev(wanted: _Wanted, show: Show, log: IO[bytes]) -> str | None:
     """Runs everything until it is stopped, or until the demonstration has ended; returns the latter's result."""
     engine = wanted.settings.engine(client_id="dev")
     await _install(wanted.settings, engine, show)
-    supervisor = Supervisor(
-        (), workers=wanted.workers, environment=_environment(wanted.settings), log=log, on_event=show.worker
+    environment = _environment(wanted.settings, wanted.shop)
+    lanes = Supervisor(
+        lane_worker(), workers=wanted.workers, environment=environment, log=log, on_event=show.worker_of("worker")
     )
-    running = asyncio.create_task(_until_stopped(supervisor))
+    activities = Supervisor(
+        activity_worker(payment_saga.__name__),
+        workers=1,
+        environment=environment,
+        log=log,
+        on_event=show.worker_of("activity worker"),
+    )
+    running = asyncio.create_task(_until_stopped(lanes, activities))
     try:
-        demonstrating = asyncio.create_task(_demonstrate(wanted, engine, supervisor, show))
+        demonstrating = asyncio.create_task(_demonstrate(wanted, engine, lanes, show))
         await asyncio.wait([running, demonstrating], return_when=asyncio.FIRST_COMPLETED)
         result = demonstrating.result() if demonstrating.done() else None
         demonstrating.cancel()
@@ -117,7 +127,8 @@ async def _dev(wanted: _Wanted, show: Show, log: IO[bytes]) -> str | None:
             await running
         return result
     finally:
-        supervisor.stop()
+        lanes.stop()
+        activities.stop()
         await running
 
 
@@ -148,20 +159,31 @@ async def _demonstrate(wanted: _Wanted, engine: EngineSettings, supervisor: Supe
             with show.counting() as on_outcome:
                 survived = await demonstration.kill_a_worker(supervisor, on_outcome)
             show.survived(survived)
-        return result_line(tally)
+        show.title("three orders through the payment saga; the carrier serves two of them")
+        ended = await saga_demonstration.run(engine, wanted.shop, show.happened)
+        show.orders(ended)
+        return f"{saga_demonstration.result_line(ended)}\n{result_line(tally)}"
     finally:
         await outcomes.stop()
 
 
-async def _until_stopped(supervisor: Supervisor) -> None:
+async def _until_stopped(*supervisors: Supervisor) -> None:
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        for supervisor in supervisors:
+            supervisor.stop()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, supervisor.stop)
-    await supervisor.run()
+        loop.add_signal_handler(number, stop)
+    await asyncio.gather(*(supervisor.run() for supervisor in supervisors))
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def _environment(settings: Settings, shop: Path) -> dict[str, str]:
     """What the workers need beyond this process's own variables; their ports are any that are free."""
-    port = os.environ.get("ACGS_METRICS_PORT", "0")
-    servers = settings.kafka_bootstrap_servers or ""
-    return {"ACGS_KAFKA_BOOTSTRAP_SERVERS": servers, "ACGS_METRICS_PORT": port, "ACGS_WORKER_ID": "dev"}
+    return {
+        "ACGS_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers or "",
+        "ACGS_METRICS_PORT": os.environ.get("ACGS_METRICS_PORT", "0"),
+        "ACGS_WORKER_ID": "dev",
+        payment_saga.FOLDER_VARIABLE: str(shop.resolve()),
+    }

@@ -1,6 +1,6 @@
 """What `acgs dev` shows: steps, decisions as they come, and the count; colour on a terminal, plain lines in a pipe."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 import orjson
@@ -11,11 +11,15 @@ from rich.text import Text
 
 from schemas import envelope
 from schemas.score import display
+from schemas.workflow import WorkflowEvent, WorkflowState
 from streams.demonstration import OnOutcome, Survived
 from streams.embedded import Progress
 from streams.outcomes import Fate, Outcome, Tally
+from streams.saga_demonstration import Ended
 from streams.supervisor import Event, WorkerEvent
+from streams.workflows.moments import Tone, moment
 
+_TONES = {Tone.GOOD: "green", Tone.HELD: "yellow", Tone.BAD: "red", Tone.PLAIN: "", Tone.DIM: "dim"}
 _STYLES = {Fate.DELIVERED: "green", Fate.HELD: "yellow", Fate.REJECTED: "red", Fate.DEAD_LETTERED: "magenta"}
 
 
@@ -24,6 +28,7 @@ class Show:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._states: dict[str, WorkflowState] = {}
 
     def step(self, words: str) -> None:
         """Something was done."""
@@ -44,11 +49,36 @@ class Show:
             yield _OncePerPhase(self.step)
         self.step("Kafka is up")
 
-    def worker(self, event: WorkerEvent) -> None:
-        """A worker started, died or stopped."""
-        words = f"worker {event.number} {event.event.value} (pid {event.pid}"
-        style = "red" if event.event is Event.DIED else "dim"
-        self._console.print(Text(f"· {words}{'' if event.status is None else f', status {event.status}'})", style))
+    def worker_of(self, kind: str) -> Callable[[WorkerEvent], None]:
+        """Shows that a worker of a kind started, died or stopped."""
+
+        def show(event: WorkerEvent) -> None:
+            words = f"{kind} {event.number} {event.event.value} (pid {event.pid}"
+            style = "red" if event.event is Event.DIED else "dim"
+            self._console.print(Text(f"· {words}{'' if event.status is None else f', status {event.status}'})", style))
+
+        return show
+
+    def happened(self, order_id: str, event: WorkflowEvent) -> None:
+        """Something happened to an order's workflow."""
+        told = moment(event, self._states.get(order_id))
+        self._states[order_id] = event.state
+        text = Text(f"{order_id:>9} ", "bold")
+        text.append(f"{told.node or '':<18} ", "cyan")
+        text.append(told.words, _TONES[told.tone])
+        for follows in told.follows:
+            text.append(f"; {follows}", "dim")
+        self._console.print(text, soft_wrap=not self._console.is_terminal)
+
+    def orders(self, ended: Sequence[Ended]) -> None:
+        """What became of the orders, and what happened outside."""
+        for one in ended:
+            style = "bold green" if one.state is WorkflowState.COMPLETED else "bold yellow"
+            text = Text(f"{one.order_id:>9} ", "bold")
+            text.append(one.state.value, style)
+            text.append(f"  outside: {', '.join(one.entries)}")
+            text.append(f"  (acgs workflow show {one.workflow_id})", "dim")
+            self._console.print(text, soft_wrap=True)
 
     @contextmanager
     def live(self) -> Generator[OnOutcome, None, None]:
@@ -88,7 +118,9 @@ class Show:
             f"[bold green]up[/bold green] on {escape(servers)}, prefix {escape(prefix)}; Ctrl-C stops all"
         )
         self._console.print(f"[dim]in another terminal: export ACGS_KAFKA_BOOTSTRAP_SERVERS={escape(servers)}[/dim]")
-        self._console.print("[dim]then: acgs status · acgs tail rejected · acgs send FILE · acgs score FILE[/dim]")
+        self._console.print(
+            "[dim]then: acgs status · acgs workflow list · acgs tail rejected · acgs send FILE · acgs score FILE[/dim]"
+        )
 
     def result(self, line: str) -> None:
         """The last line, for scripts."""

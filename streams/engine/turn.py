@@ -276,10 +276,13 @@ class TurnInProgress(Generic[Row, Control]):
         """Takes over all effects of a record, or raises and takes none."""
         placed: list[tuple[_Group, Output, bytes]] = []
         rows: list[tuple[str, StoredRow[Row] | None, bytes | None]] = []
+        measures: list[object] = []
         for effect in effects:
             if isinstance(effect, Emit):
-                topic, key, value, headers, _ = effect
+                topic, key, value, headers, measure = effect
                 placed.append(self._place(topic, None, key, value, headers))
+                if measure is not None:
+                    measures.append(measure)
             elif isinstance(effect, Put):
                 rows.append(self._encoded(effect))
             else:
@@ -291,9 +294,7 @@ class TurnInProgress(Generic[Row, Control]):
         for row, stored, encoded in rows:
             self._changes[row] = stored
             self._row_values[row] = encoded
-        self._measures += [
-            effect.measure for effect in effects if isinstance(effect, Emit) and effect.measure is not None
-        ]
+        self._measures += measures
 
     def _bury(self, record: Record, kind: Kind, error: Exception) -> None:
         topic = self._agent.topics.dead_letters

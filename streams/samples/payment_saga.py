@@ -78,7 +78,8 @@ class Shop(BaseActivities):
         self._books = folder / "books.sqlite"
         self._effects = SqliteEffectStore(folder / "effects.sqlite")
         with closing(sqlite3.connect(self._books)) as books, books:
-            books.execute("CREATE TABLE IF NOT EXISTS book (at INTEGER PRIMARY KEY, order_id TEXT, entry TEXT)")
+            columns = "at INTEGER PRIMARY KEY, workflow_id TEXT, order_id TEXT, entry TEXT"
+            books.execute(f"CREATE TABLE IF NOT EXISTS book ({columns})")
 
     @activity
     async def reserve_inventory(self, context: ActivityContext) -> JsonValue:
@@ -109,10 +110,10 @@ class Shop(BaseActivities):
             raise NoEffect(f"the carrier does not serve {context['country']}")
         return await self._effects.do(context.effect_key, self._entry(context, "shipped"))
 
-    def entries(self, order_id: str) -> list[str]:
-        """What happened to an order outside, in its order."""
+    def entries(self, workflow_id: str) -> list[str]:
+        """What a workflow has done outside, in its order."""
         with closing(sqlite3.connect(self._books)) as books:
-            rows = books.execute("SELECT entry FROM book WHERE order_id = ? ORDER BY at", (order_id,))
+            rows = books.execute("SELECT entry FROM book WHERE workflow_id = ? ORDER BY at", (workflow_id,))
             return [str(entry) for (entry,) in rows]
 
     def _entry(self, context: ActivityContext, entry: str) -> Callable[[], Awaitable[JsonValue]]:
@@ -125,6 +126,7 @@ class Shop(BaseActivities):
     async def _write(self, context: ActivityContext, entry: str) -> None:
         def write() -> None:
             with closing(sqlite3.connect(self._books)) as books, books:
-                books.execute("INSERT INTO book (order_id, entry) VALUES (?, ?)", (str(context["order_id"]), entry))
+                row = (context.workflow_id, str(context["order_id"]), entry)
+                books.execute("INSERT INTO book (workflow_id, order_id, entry) VALUES (?, ?, ?)", row)
 
         await asyncio.to_thread(write)

@@ -22,7 +22,7 @@ from streams.engine.client import EngineSettings
 from streams.engine.status import LaneStatus, State, decode_status
 from streams.installation import Installation
 from streams.policies import default_policy
-from streams.supervisor import Event, Supervisor, WorkerEvent
+from streams.supervisor import Event, Supervisor, WorkerEvent, lane_worker
 from tests.support.broker import Broker, engine_settings
 from tests.support.eventually import eventually, eventually_sync
 from tests.support.kafka import delete_records, read_topic, write
@@ -47,7 +47,7 @@ async def _supervised(
     events: list[WorkerEvent] = []
     with log.open("wb") as file:  # a file on this disk
         supervisor = Supervisor(
-            (), workers=workers, environment=_environment(broker, prefix), log=file, on_event=events.append
+            lane_worker(), workers=workers, environment=_environment(broker, prefix), log=file, on_event=events.append
         )
         running = asyncio.create_task(supervisor.run())
         try:
