@@ -157,6 +157,8 @@ def _show(shown: Policy) -> None:
         ("unknown tool", f"at least {display(shown.unknown_tool)}"),
         ("owners", owners),
         ("own topics", ", ".join(shown.tenant_topics) or "no tenant has deliveries apart"),
+        ("queues", ", ".join(shown.queues)),
+        ("workflows", f"known for {length(shown.keep_closed_workflows)} once they are closed"),
     ):
         say(f"{name:<13} {value}")
     say("")
