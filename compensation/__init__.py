@@ -1,5 +1,6 @@
 """Workflows whose compensations run in reverse order: definitions, a state machine, an executor in one process."""
 
+from compensation.activities import ActivityContext, BaseActivities, activity
 from compensation.constitution import CONSTITUTIONAL_HASH, HashValidation, validate_constitutional_hash
 from compensation.definition import Retry, RunIf, WorkflowDefinition
 from compensation.errors import (
@@ -17,7 +18,9 @@ from compensation.step import DAGNode, StepCompensation, WorkflowContext, Workfl
 
 __all__ = [
     "CONSTITUTIONAL_HASH",
+    "ActivityContext",
     "ActivityError",
+    "BaseActivities",
     "CompensationError",
     "ConstitutionalError",
     "DAGExecutor",
@@ -36,5 +39,6 @@ __all__ = [
     "WorkflowDefinition",
     "WorkflowState",
     "WorkflowStep",
+    "activity",
     "validate_constitutional_hash",
 ]

@@ -117,7 +117,7 @@ def activity(
     def mark(marked: _Function) -> _Function:
         if not inspect.iscoroutinefunction(marked):
             raise ActivityDefinitionError(
-                f"{place_of(marked)} is no async function: write 'async def', and run what blocks in asyncio.to_thread()"
+                f"{place_of(marked)} is no async function: write 'async def', run what blocks in asyncio.to_thread()"
             )
         chosen = marked.__name__ if name is None else name
         if not chosen:

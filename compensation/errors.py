@@ -7,6 +7,7 @@ CompensationError
 +-- EffectKeyError       a key that an effect store cannot keep
 +-- EffectResultError    a result that an effect store cannot keep
 +-- DriverMissingError   an effect store's database driver is not installed
++-- ActivityDefinitionError    what is given as activities cannot be served
 ActivityError            what an activity raises to say how it failed
 +-- NoEffect             nothing has happened: there is nothing to undo, and no use in trying again
 |   +-- UndoneError      an effect store refuses a forward call that came after its undo

@@ -192,11 +192,11 @@ def _answered(work: Work, answer: Answered) -> str | None:
     if asked > current or not answer.attempt:
         return "no such attempt was commanded"
     if answer.outcome is Outcome.COMPLETED:
-        if asked == row.counted:
+        if asked in row.counted:
             return f"it has been counted: node is {row.status.value}"
         refused = _succeeded(work, id_, row, is_current=asked == current)
         if refused is None:
-            work.put(id_, counted=asked)
+            work.put(id_, counted=(*row.counted, asked))
         return refused
     if asked != current:
         return "another attempt has followed"

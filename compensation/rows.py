@@ -30,10 +30,10 @@ class NodeRow(NamedTuple):
     `missing` counts the dependencies that have not settled, `unsatisfied` says that one of them did not complete.
     `commanded` and `completed` number first commands and completions in their order, from 1; `before` is the node that
     completed before this one. `happened` says that an attempt may have had an effect; it stays until one succeeds.
-    `counted` is the round and attempt whose success was taken. `ended` says that the last attempt has answered, `lost`
-    that one was given up before it did: it may still succeed. `released` says that the call was approved, or that the
-    signal has come. `again` says that the undo in flight must be followed by another. `error` is the last of the
-    forward call, `undo_error` of the compensation. Times are in milliseconds since 1970.
+    `counted` are the rounds and attempts whose success was taken. `ended` says that the last attempt has answered,
+    `lost` that one was given up before it did: it may still succeed. `released` says that the call was approved, or
+    that the signal has come. `again` says that the undo in flight must be followed by another. `error` is the last of
+    the forward call, `undo_error` of the compensation. Times are in milliseconds since 1970.
     """
 
     missing: int
@@ -46,7 +46,7 @@ class NodeRow(NamedTuple):
     commanded: int = 0
     completed: int = 0
     before: str | None = None
-    counted: tuple[int, int] | None = None
+    counted: tuple[tuple[int, int], ...] = ()
     happened: bool = False
     ended: bool = True
     lost: bool = False

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry
 
 from schemas import topics
-from streams import agents, control, logs
+from streams import agents, control, logs, loop
 from streams.agents.naming import Naming
 from streams.engine.client import EngineSettings
 from streams.engine.metrics import EngineMetrics
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load()
         engine = settings.engine(client_id=f"{settings.worker_id or socket.gethostname()}-{options.number}")
-        asyncio.run(_run(options, settings, engine))
+        loop.run(_run(options, settings, engine))
     except StreamsError as error:
         _log.error("%s", error)
         return 1
@@ -56,9 +56,9 @@ async def _run(options: argparse.Namespace, settings: Settings, engine: EngineSe
 
 
 def _stop_on_signals(worker: Worker) -> None:
-    loop = asyncio.get_running_loop()
+    running = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, worker.stop)
+        running.add_signal_handler(number, worker.stop)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

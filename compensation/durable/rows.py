@@ -140,7 +140,7 @@ def _node_row(written: list[Any]) -> NodeRow:
     row = NodeRow(*written)
     return row._replace(
         status=StepStatus(row.status),
-        counted=None if row.counted is None else (row.counted[0], row.counted[1]),
+        counted=tuple((round_, attempt) for round_, attempt in row.counted),
         awaits=None if row.awaits is None else Awaits(row.awaits),
     )
 

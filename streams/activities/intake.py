@@ -61,7 +61,7 @@ class Intake:
         self._committed: dict[TopicPartition, Commit] = {}
         self._consumer: Consumer | None = None
         self._beginning: asyncio.Task[None] | None = None
-        self._stopping, self._leaving = asyncio.Event(), asyncio.Event()
+        self._stopping = asyncio.Event()
 
     @property
     def is_ready(self) -> bool:
@@ -69,7 +69,10 @@ class Intake:
         return self._assigned is not None and self._assigned == self._owned.keys()
 
     async def run(self) -> None:
-        """Takes commands until leave(); joins the group anew whenever that fails. Leaves no connection behind."""
+        """Takes commands, and joins the group anew whenever that fails.
+
+        Cancelled, it commits, leaves the group, and leaves no connection behind.
+        """
         while not self._stopping.is_set():
             try:
                 await self._session()
@@ -81,33 +84,28 @@ class Intake:
         """Takes no more commands, but stays in the group, so that what runs can be committed."""
         self._stopping.set()
 
-    def leave(self) -> None:
-        """Commits, leaves the group and ends run()."""
-        self._stopping.set()
-        self._leaving.set()
-
     # One membership of the group
 
     async def _session(self) -> None:
         self._consumer = consumer = consumers.command_consumer(self._settings, self._group)
         consumer.subscribe([self.topic], listener=_Listener(self))
-        waiting = [asyncio.create_task(one.wait()) for one in (self._stopping, self._leaving)]
-        working: list[asyncio.Task[None]] = []
+        working: list[asyncio.Task[object]] = []
         try:
             async with asyncio.timeout(self._settings.turn_timeout.total_seconds()):
                 await consumer.start()
+            stopping = asyncio.create_task(self._stopping.wait())
             pumping = asyncio.create_task(self._pump(consumer))
             committing = asyncio.create_task(self._commit_often(consumer))
-            working += [pumping, committing]
-            await asyncio.wait([pumping, waiting[0]], return_when=asyncio.FIRST_COMPLETED)
+            working += [stopping, pumping, committing]
+            await asyncio.wait([stopping, pumping], return_when=asyncio.FIRST_COMPLETED)
             if pumping.done():
                 pumping.result()
             pumping.cancel()
-            await waiting[1]
+            await committing
         finally:
-            for task in (*working, *waiting):
+            for task in working:
                 task.cancel()
-            await asyncio.gather(*working, *waiting, return_exceptions=True)
+            await asyncio.gather(*working, return_exceptions=True)
             await self._end(consumer)
 
     async def _pump(self, consumer: Consumer) -> None:

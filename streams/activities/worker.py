@@ -73,7 +73,6 @@ class ActivityWorker:
         self._intakes: list[Intake] = []
         self._stopping, self._hurrying = asyncio.Event(), asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._reading: list[asyncio.Task[None]] = []
         self._beat = time.monotonic()
         self._waits_for = "the policy in force"
         self.may_linger = False
@@ -155,7 +154,7 @@ class ActivityWorker:
         intake = Intake(topic, group, self._settings, places)
         self._places.append(places)
         self._intakes.append(intake)
-        self._reading.append(self._spawn(intake.run()))
+        self._spawn(intake.run())
 
     def _spawn(self, doing: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(doing)
@@ -185,7 +184,8 @@ class ActivityWorker:
             _log.info("stopping: %d activities may end within %.0f s; a second signal cancels them", running, limit_s)
         if not await self._until_idle(limit_s):
             cut = sum(places.cut(Cut.STOPPED) for places in self._places)
-            _log.warning("%d activities are cancelled; what has begun is answered as failed", cut)
+            if cut:
+                _log.warning("%d activities are cancelled; what has begun is answered as failed", cut)
             self._hurrying.clear()
             await self._until_idle(_END_WITHIN_S)
         lingering = [name for places in self._places for name in places.running]
@@ -195,7 +195,6 @@ class ActivityWorker:
         left = await self._outbox.flush(2 * self._settings.turn_timeout.total_seconds())
         if left:
             _log.error("%d results could not be published; their commands will be run again", left)
-        await self._leave()
 
     async def _until_idle(self, within_s: float) -> bool:
         """Whether nothing runs any more; gives up after that time, or at the second signal."""
@@ -213,10 +212,3 @@ class ActivityWorker:
 
     async def _told_to_hurry(self) -> None:
         await self._hurrying.wait()
-
-    async def _leave(self) -> None:
-        """Commits and leaves every group, in good order if that does not take too long."""
-        for intake in self._intakes:
-            intake.leave()
-        if self._reading:
-            await asyncio.wait(self._reading, timeout=2 * self._settings.turn_timeout.total_seconds())

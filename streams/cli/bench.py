@@ -1,6 +1,5 @@
 """`acgs bench`: the product measured on stated work."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from streams.bench import sagas as sagas_bench
 from streams.bench.place import Say, place
 from streams.bench.result import Result
 from streams.engine.client import EngineSettings
+from streams.loop import run
 from streams.settings import load
 
 _MESSAGES = 400_000
@@ -52,7 +52,7 @@ def forward(*, source: str, sink: str, messages: int, timeout_s: float) -> None:
       acgs bench forward --source peers-in --sink peers-out --messages 390000
     """
     settings = load().engine(client_id="bench")
-    result = asyncio.run(forward_bench.run(settings, source=source, sink=sink, messages=messages, timeout_s=timeout_s))
+    result = run(forward_bench.run(settings, source=source, sink=sink, messages=messages, timeout_s=timeout_s))
     click.echo(result.line())
 
 
@@ -65,7 +65,7 @@ def pipeline(*, messages: int) -> None:
     Example:
       acgs bench pipeline --messages 200000 | grep RESULT
     """
-    _in_place(lambda settings, say: asyncio.run(pipeline_bench.run(settings, messages=messages, say=say)))
+    _in_place(lambda settings, say: run(pipeline_bench.run(settings, messages=messages, say=say)))
 
 
 @bench.command()
@@ -77,7 +77,7 @@ def latency(*, seconds: float) -> None:
     Example:
       acgs bench latency --seconds 15
     """
-    _in_place(lambda settings, say: asyncio.run(latency_bench.run(settings, seconds=seconds, say=say)))
+    _in_place(lambda settings, say: run(latency_bench.run(settings, seconds=seconds, say=say)))
 
 
 @bench.command()
@@ -106,7 +106,7 @@ def dag() -> None:
     Example:
       acgs bench dag
     """
-    for result in asyncio.run(dag_bench.run(lambda words: click.echo(f"· {words}", err=True))):
+    for result in run(dag_bench.run(lambda words: click.echo(f"· {words}", err=True))):
         click.echo(result.line())
 
 
@@ -125,9 +125,7 @@ def sagas(*, count: int, in_flight: int, workers: int) -> None:
       acgs bench sagas --sagas 1000
     """
     _in_place(
-        lambda settings, say: asyncio.run(
-            sagas_bench.run(settings, sagas=count, in_flight=in_flight, workers=workers, say=say)
-        )
+        lambda settings, say: run(sagas_bench.run(settings, sagas=count, in_flight=in_flight, workers=workers, say=say))
     )
 
 
@@ -141,9 +139,9 @@ def everything() -> None:
     """
 
     def both(settings: EngineSettings, say: Callable[[str], None]) -> list[Result]:
-        rates = asyncio.run(pipeline_bench.run(settings, messages=_MESSAGES, say=say))
+        rates = run(pipeline_bench.run(settings, messages=_MESSAGES, say=say))
         apart = replace(settings, prefix=f"{settings.prefix}latency.")
-        return rates + asyncio.run(latency_bench.run(apart, seconds=_SECONDS, say=say))
+        return rates + run(latency_bench.run(apart, seconds=_SECONDS, say=say))
 
     _in_place(both)
 

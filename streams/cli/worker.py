@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from compensation.activity_set import ActivitySet
 from schemas.topics import DEFAULT_QUEUE
-from streams import logs
+from streams import logs, loop
 from streams.activities.loading import load
 from streams.activities.worker import ActivityWorker, WorkerSettings
 from streams.claims import ClaimStore, open_claims
@@ -86,7 +86,7 @@ def worker(
         queues=tuple(dict.fromkeys(queues)), concurrency=concurrency, drain_timeout=timedelta(seconds=drain_timeout)
     )
     store = None if claims is None else open_claims(claims)
-    asyncio.run(_serve(served, read_settings(), own, store, with_parent=with_parent))
+    loop.run(_serve(served, read_settings(), own, store, with_parent=with_parent))
 
 
 async def _serve(
@@ -103,9 +103,9 @@ async def _serve(
                 _introduce(activities, own)
             logs.configure()
             _log.info("worker %s serves /metrics, /livez and /readyz on port %d", engine.client_id, probes.port)
-            loop = asyncio.get_running_loop()
+            running = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, made.stop)
+                running.add_signal_handler(number, made.stop)
             if with_parent:
                 stop_with_parent(made.stop)
             settle_garbage()

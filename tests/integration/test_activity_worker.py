@@ -340,7 +340,7 @@ async def test_told_to_stop_a_worker_lets_what_runs_end(shop: Shop) -> None:
     assert set(shop.begun.values()) == {1}, "the offset of what ended was committed"
 
 
-@pytest.mark.parametrize(("options", "signals"), [(("--drain-timeout", "0.2"), 1), ((), 2)])
+@pytest.mark.parametrize(("options", "signals"), [(("--drain-timeout", "0.2"), 1), (("--drain-timeout", "600"), 2)])
 async def test_what_does_not_end_in_time_is_cancelled_and_answered(
     options: Sequence[str], signals: int, shop: Shop
 ) -> None:

@@ -566,6 +566,19 @@ def test_a_success_that_was_counted_is_no_late_one_during_its_undo_or_after() ->
     assert (saga.undone, saga.state) == (["a"], WorkflowState.COMPENSATED)
 
 
+def test_a_success_that_was_counted_is_known_again_after_that_of_another_attempt() -> None:
+    saga = Saga(definition(node("a", retry=Retry(attempts=2)), node("b", "a")))
+    saga.pass_time(200_000)
+    saga.answer("a", attempt=2)
+    saga.answer("b", Outcome.NO_EFFECT)
+    saga.undo("a")
+    saga.answer("a", attempt=1)
+    saga.undo("a")
+    for attempt in (1, 2):
+        assert saga.answer("a", attempt=attempt).refused == "it has been counted: node is compensated"
+    assert (saga.undone, saga.state) == (["a", "a"], WorkflowState.COMPENSATED)
+
+
 def test_a_chain_of_skipped_nodes_needs_no_stack() -> None:
     nodes = [node("n0", optional=True, undo=False)]
     nodes += [node(f"n{at}", f"n{at - 1}") for at in range(1, 3_000)]
