@@ -115,6 +115,30 @@ class _Hop:
         return moved
 
 
+async def round_trips(settings: EngineSettings, topic: str, count: int) -> list[float]:
+    """Seconds that each of so many transactions of one record takes until a reader has it, one after the other."""
+    client.tune()
+    place = client.topic_partition(topic, 0)
+    consumer = client.reader(settings)
+    producer = client.transactional_producer(settings, f"{topic}-bare")
+    await consumer.start()
+    await producer.start()
+    consumer.assign([place])
+    consumer.seek(place, (await consumer.end_offsets([place]))[place])
+    times: list[float] = []
+    for _ in range(count):
+        began = time.perf_counter()
+        await producer.begin_transaction()
+        await _send(producer, [(b"key", b"value")], topic, 0)
+        await producer.commit_transaction()
+        while not await consumer.getmany(place, timeout_ms=_POLL_MS):
+            continue
+        times.append(time.perf_counter() - began)
+    await producer.stop()
+    await consumer.stop()
+    return times
+
+
 async def _send(
     producer: Producer, records: list[tuple[bytes | None, bytes | None]], sink: str, partition: int
 ) -> None:
