@@ -17,6 +17,7 @@ from streams.activities.wire import words_of
 
 _log = logging.getLogger(__name__)
 
+_NOTHING_HAPPENED = frozenset({Outcome.NEVER_STARTED, Outcome.NO_EFFECT, Outcome.UNKNOWN_ACTIVITY})
 _GRACE_S = 5.0
 """How long an activity that is asked to end may take for it, before it is answered for."""
 
@@ -54,6 +55,7 @@ class Attempt:
         "_answered",
         "_cut",
         "_loop",
+        "_may_have_begun",
         "_observer",
         "_pulse",
         "_started_s",
@@ -65,11 +67,20 @@ class Attempt:
         "offset",
     )
 
-    def __init__(self, command: ActivityCommand, offset: int, surroundings: Surroundings, observer: Observer) -> None:
+    def __init__(
+        self,
+        command: ActivityCommand,
+        offset: int,
+        surroundings: Surroundings,
+        observer: Observer,
+        *,
+        may_have_begun: bool = False,
+    ) -> None:
         self.command, self.offset = command, offset
         self.has_begun = False
         """Whether the user's function was called."""
         self._surroundings, self._observer = surroundings, observer
+        self._may_have_begun = may_have_begun
         self._cut: Cut | None = None
         self._answered = False
         self._pulse: AttemptPulse | None = None
@@ -197,4 +208,11 @@ class Attempt:
             self._pulse.stop()
         if not self._answered:
             self._answered = True
-            self._observer.answered(self, answer)
+            self._observer.answered(self, self._in_doubt(answer))
+
+    def _in_doubt(self, answer: Answer | None) -> Answer | None:
+        """The same, but no claim that nothing has happened where another worker may have begun the command before."""
+        is_claim = answer is not None and answer.outcome in _NOTHING_HAPPENED and not self.has_begun
+        if answer is None or not is_claim or not self._may_have_begun or self.command.direction is Direction.UNDO:
+            return answer
+        return Answer(Outcome.FAILED, f"{answer.error}; but another worker may have begun it before")

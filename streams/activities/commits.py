@@ -86,14 +86,19 @@ class Ledger:
         """Finished at or beyond `_next` when reading began: by others, or here before the partition came back."""
         self._late: set[int] = set()
         """Finished at or beyond `_next` since then: they ran on while the partition was away."""
+        self._read_before = 0
+        """What stands before it, others may have read and begun."""
 
-    def adopt(self, committed: Commit) -> int:
+    def adopt(self, committed: Commit, read_before: int = 0) -> int:
         """Begins, or begins again, where a commit stands; returns the offset to read from.
+
+        Others may have read what stands before `read_before`, and have begun it.
 
         What this process has finished beyond the commit stays finished, and what runs goes on.
         """
         own = self._finished()
         start = max(committed.offset, own.base)
+        self._read_before = read_before
         others = Bitmap(committed.offset, decode(committed.metadata))
         self._known = Bitmap(start, _as_bytes(others.starting_at(start) | own.starting_at(start)))
         self._next = start
@@ -112,6 +117,10 @@ class Ledger:
         self._running.add(offset)
         self._open.add(offset)
         return True
+
+    def may_have_begun(self, offset: int) -> bool:
+        """Whether another worker may have begun the command, and may be at it still."""
+        return offset < self._read_before
 
     def finish(self, offset: int) -> None:
         """The command has been answered."""

@@ -217,8 +217,12 @@ class Intake:
         found = await consumers.committed(consumer, partition)
         if found is None:
             found = Commit((await consumer.beginning_offsets([partition]))[partition], "")
+            await consumers.commit(consumer, {partition: found})  # no commit means that nobody has read anything
+            read_before = found.offset
+        else:
+            read_before = (await consumer.end_offsets([partition]))[partition]
         ledger = self._ledgers.setdefault(partition.partition, Ledger())
-        consumer.seek(partition, ledger.adopt(found))
+        consumer.seek(partition, ledger.adopt(found, read_before))
         self._owned[partition] = ledger
         consumer.resume(partition)
 

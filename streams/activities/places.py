@@ -61,7 +61,8 @@ class Places:
             self._measures.malformed()
             ledger.finish(record.offset)
             return
-        attempt = Attempt(command, record.offset, self._surroundings, self)
+        may_have_begun = ledger.may_have_begun(record.offset)
+        attempt = Attempt(command, record.offset, self._surroundings, self, may_have_begun=may_have_begun)
         self._running[attempt] = ledger
         self._idle.clear()
         self._cancels.begins(attempt)

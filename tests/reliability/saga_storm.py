@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -25,7 +25,7 @@ from tests.support.kafka import producer, read_topics
 from tests.support.orchestrated import workflow_policy
 from tests.support.processes import Machine, ending
 from tests.support.saga_shapes import Saga, sagas
-from tests.support.storm_activities import DO, FOLDER_VARIABLE, UNDO, World
+from tests.support.storm_activities import DO, FOLDER_VARIABLE, UNDO, World, nobody_writes
 from tests.support.workflows import client_of
 
 PREFIX = "sagas."
@@ -68,6 +68,7 @@ class SagaStorm:
         self._client: Any = None
         self._echoes: asyncio.Queue[Record] = asyncio.Queue()
         self._echoing: set[asyncio.Task[None]] = set()
+        self._echoed = self._heard = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._told = 0
         self._open: Any = None
@@ -156,12 +157,16 @@ class SagaStorm:
     async def make_zombies(self, *machines: Machine) -> None:
         """Stops them until the others have taken over what they had, and lets them go on."""
         await self._mid_air()
-        for machine in machines:
-            machine.freeze()
+        await asyncio.to_thread(self._freeze, machines)
         await self.flows()
         for machine in machines:
             machine.thaw()
         await self.flows()
+
+    def _freeze(self, machines: Sequence[Machine]) -> None:
+        with nobody_writes(self._folder / "world"):
+            for machine in machines:
+                machine.freeze()
 
     async def crash_the_broker(self) -> None:
         await self._mid_air()
@@ -201,9 +206,13 @@ class SagaStorm:
         """Lets every saga come to its end, and the processes stop in good order."""
         self._admit()
         await eventually(lambda: self.is_over, PATIENCE * 10, self.account)
-        await asyncio.gather(*self._echoing)
-        await eventually(lambda: self.board.is_quiet, PATIENCE, self.account)
+        await eventually(lambda: self._has_echoed_all and self.board.is_quiet, PATIENCE, self.account)
         await asyncio.gather(*(asyncio.to_thread(machine.stop) for machine in self._machines))
+
+    @property
+    def _has_echoed_all(self) -> bool:
+        """Whether every answer that is to come a second time has come."""
+        return self._echoes.empty() and not self._echoing and self._heard >= self._echoed
 
     async def prove(self) -> Mapping[str, int]:
         """Reads everything back and proves it; returns how much there was of what."""
@@ -244,7 +253,7 @@ class SagaStorm:
         return ["-m", "streams.worker_process", "--with-parent", *AGENTS]
 
     def _worker_command(self) -> list[str]:
-        return ["-m", "streams.cli.main", "worker", "tests.support.storm_activities"]
+        return ["-m", "streams.cli.main", "worker", "tests.support.storm_activities", "--with-parent"]
 
     async def _customer(self) -> None:
         """Begins one saga after the other and waits for its end."""
@@ -275,8 +284,11 @@ class SagaStorm:
         while True:
             record = await self._echoes.get()
             value = record.value or b""
-            if value not in seen and self.random.random() < _ECHOED:
+            if value in seen:
+                self._heard += 1
+            elif self.random.random() < _ECHOED:
                 seen.add(value)
+                self._echoed += 1
                 task = asyncio.create_task(self._send_later(made, record, self.random.uniform(0, _ECHO_WITHIN_S)))
                 self._echoing.add(task)
                 task.add_done_callback(self._echoing.discard)

@@ -56,14 +56,18 @@ class Runner:
             lambda _, details: self.heartbeats.append(details),
         )
 
-    def start(self, wanted: ActivityCommand) -> Attempt:
-        return Attempt(wanted, 0, self._surroundings, self)
+    def start(self, wanted: ActivityCommand, *, may_have_begun: bool = False) -> Attempt:
+        return Attempt(wanted, 0, self._surroundings, self, may_have_begun=may_have_begun)
 
     async def run(
-        self, wanted: ActivityCommand, meanwhile: Callable[[Attempt], object] = lambda _: None
+        self,
+        wanted: ActivityCommand,
+        meanwhile: Callable[[Attempt], object] = lambda _: None,
+        *,
+        may_have_begun: bool = False,
     ) -> Answer | None:
         """The answer to a command."""
-        meanwhile(self.start(wanted))
+        meanwhile(self.start(wanted, may_have_begun=may_have_begun))
         async with asyncio.timeout(30):
             await self.is_over.wait()
         return self.answer

@@ -14,6 +14,8 @@ _FORGIVING = Retry(attempts=1_000, first_ms=50, cap_ms=500)
 _IMPATIENT = Retry(attempts=2, first_ms=50)
 _SOON = Timeouts(schedule_to_start_ms=500, start_to_close_ms=500)
 _LATE = Timeouts(schedule_to_start_ms=20_000, start_to_close_ms=800)
+_SOON_OR_NOT = Timeouts(schedule_to_start_ms=1_000, start_to_close_ms=15_000)
+"""Read again after its worker was killed, it comes too late, and before it is given up."""
 _UNDO = Timeouts(schedule_to_start_ms=20_000, start_to_close_ms=2_000)
 _MISFORTUNES = (
     Play.FAILS_BEFORE,
@@ -25,6 +27,7 @@ _MISFORTUNES = (
     Play.DEAF_BEFORE,
     Play.DEAF_AFTER,
 )
+_HANGS = frozenset({Play.HANGS_BEFORE, Play.HANGS_WITHIN, Play.HANGS_AFTER})
 _UNDO_MISFORTUNES = (Play.FAILS_BEFORE, Play.FAILS_WITHIN, Play.FAILS_AFTER)
 
 Graph = Sequence[tuple[str, tuple[str, ...]]]
@@ -56,12 +59,15 @@ def _saga(number: int, chance: random.Random, *, fails: bool) -> Saga:
     graph = chance.choice([_chain(chance), _DIAMOND, _FAN, _TWO_CHAINS])
     middle = [id_ for id_, _ in graph[:-1]]
     optional = chance.choice(middle) if chance.random() < 0.25 else None
-    nodes = [_node(id_, needs, chance, optional=optional, fails=fails) for id_, needs in graph]
+    plays = {id_: _plays(id_, chance, optional=optional) for id_, _ in graph}
+    nodes = [
+        _node(id_, needs, chance, optional=optional, fails=fails, hangs=not _HANGS.isdisjoint(plays[id_]["do"]))
+        for id_, needs in graph
+    ]
     if chance.random() < 0.25:
         nap = node("nap", middle[0], kind=Kind.SLEEP, sleep_ms=chance.randint(100, 2_500), run_if=RunIf.ALL_SETTLED)
         nodes[-1] = nodes[-1].model_copy(update={"dependencies": (*nodes[-1].dependencies, "nap")})
         nodes.insert(-1, nap)
-    plays = {id_: _plays(id_, chance, optional=optional) for id_, _ in graph}
     if fails:
         plays["z"]["do"] = [chance.choice([Play.REFUSES, Play.FAILS_FOR_GOOD]).value]
     made = definition(*nodes, parallel_undo=chance.random() < 0.4, drain_timeout_ms=chance.choice([1_000, 5_000]))
@@ -74,7 +80,9 @@ def _chain(chance: random.Random) -> Graph:
     return [(id_, tuple(ids[at - 1 : at])) for at, id_ in enumerate(ids)]
 
 
-def _node(id_: str, needs: tuple[str, ...], chance: random.Random, *, optional: str | None, fails: bool) -> Node:
+def _node(
+    id_: str, needs: tuple[str, ...], chance: random.Random, *, optional: str | None, fails: bool, hangs: bool
+) -> Node:
     undo = Compensation(name=f"undo_{id_}", activity=UNDO, max_retries=8, timeouts=_UNDO)
     gives_up = id_ == optional or (fails and chance.random() < 0.3)
     return node(
@@ -85,7 +93,7 @@ def _node(id_: str, needs: tuple[str, ...], chance: random.Random, *, optional: 
         optional=id_ == optional,
         run_if=RunIf.ALL_SETTLED if optional in needs else RunIf.ALL_COMPLETED,
         retry=_IMPATIENT if gives_up else _FORGIVING,
-        timeouts=chance.choice([_SOON, _LATE]),
+        timeouts=chance.choice([_SOON, _LATE] if hangs else [_SOON, _LATE, _SOON_OR_NOT]),
     )
 
 

@@ -37,7 +37,9 @@ class Scene:
         return self._process(name, ["-m", "streams.worker_process", "--with-parent", *agents])
 
     def worker(self, name: str = "worker", activities: str = _ACTIVITIES) -> Process:
-        return self._process(name, ["-m", "streams.cli.main", "worker", activities, "--drain-timeout", "1"])
+        return self._process(
+            name, ["-m", "streams.cli.main", "worker", activities, "--drain-timeout", "1", "--with-parent"]
+        )
 
     def worker_of(self, listed: str, name: str) -> Process:
         """One that serves a list of the module's only."""

@@ -7,9 +7,9 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -28,6 +28,7 @@ _WORKER = "ACGS_WORKER_ID"
 DO, UNDO = "storm_do", "storm_undo"
 """The names of the activities."""
 
+_WORLD, _EFFECTS = "world.sqlite", "effects.sqlite"
 _HANG_S = 60.0
 _DEAF_S = 3.0
 _LONGEST_MS = 50
@@ -119,7 +120,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = folder / "world.sqlite"
+        self._file = folder / _WORLD
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="world")
         self._connection: sqlite3.Connection | None = None
 
@@ -187,13 +188,26 @@ class World:
             self._connection.close()
 
 
+@contextmanager
+def nobody_writes(folder: Path) -> Iterator[None]:
+    """Holds the write locks of the world and of the effect store.
+
+    A process that is stopped within the block stops nobody else: SQLite takes its lock from no writer while it lives.
+    """
+    with ExitStack() as held:
+        for name in (_WORLD, _EFFECTS):
+            file = held.enter_context(closing(sqlite3.connect(folder / name, timeout=_BUSY_S, isolation_level=None)))
+            file.execute("BEGIN IMMEDIATE")
+        yield
+
+
 class StormActivities(BaseActivities):
     """Does and undoes a node, as the input's `plays` say for each of its attempts."""
 
     def __init__(self, folder: Path | None = None) -> None:
         super().__init__()
         folder = folder or Path(os.environ[FOLDER_VARIABLE])
-        self._world, self._effects = World(folder), SqliteEffectStore(folder / "effects.sqlite")
+        self._world, self._effects = World(folder), SqliteEffectStore(folder / _EFFECTS)
 
     @activity(name=DO)
     async def do(self, context: ActivityContext) -> JsonValue:

@@ -416,6 +416,23 @@ async def test_a_command_that_comes_too_late_never_starts() -> None:
     assert answer.outcome is Outcome.NEVER_STARTED
 
 
+@pytest.mark.parametrize("changes", [{"not_after": 1}, {"activity": "nobody"}, {"constitutional_hash": "f" * 16}])
+async def test_nobody_says_that_nothing_happened_where_another_worker_may_have_begun_it(
+    changes: dict[str, object],
+) -> None:
+    wanted = command(**{"activity": "echo", **changes})
+    answer = await Runner(echo).run(wanted, may_have_begun=True)
+    assert answer is not None
+    assert answer.outcome is Outcome.FAILED
+    assert "another worker may have begun it before" in (answer.error or "")
+
+
+async def test_what_the_activity_itself_says_counts_also_where_another_worker_may_have_begun_it() -> None:
+    answer = await Runner(echo).run(command("echo"), may_have_begun=True)
+    assert answer is not None
+    assert answer.outcome is Outcome.COMPLETED
+
+
 # The constitutional hash
 
 

@@ -122,6 +122,12 @@ def test_what_others_did_meanwhile_stays_done() -> None:
     assert ledger.commit().offset == 10
 
 
+def test_what_stood_there_when_reading_began_others_may_have_begun() -> None:
+    ledger = Ledger()
+    ledger.adopt(Commit(3, ""), read_before=5)
+    assert [ledger.may_have_begun(offset) for offset in (3, 4, 5)] == [True, True, False]
+
+
 class Crashes(RuleBasedStateMachine):
     """Commands are read, finished and committed in any order; the process crashes, or its partition goes and comes."""
 
