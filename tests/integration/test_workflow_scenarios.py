@@ -112,7 +112,6 @@ async def test_a_worker_killed_in_an_effect_while_another_branch_fails_leaves_no
     assert [line.split()[0] for line in story if line.split()[1] == "undone"] == ["slow", "a"]
 
 
-@pytest.mark.xfail(strict=True, reason="a worker that reads a command again too late says that it was never started")
 async def test_a_command_read_again_too_late_after_its_worker_was_killed_in_the_effect_is_no_proof_of_nothing(
     settings: EngineSettings, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """Sagas by the thousand while everything under them fails in turn."""
 
 import asyncio
+import os
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -167,6 +168,8 @@ class SagaStorm:
         with nobody_writes(self._folder / "world"):
             for machine in machines:
                 machine.freeze()
+            for process in (process for machine in machines for process in machine.processes):
+                os.waitid(os.P_PID, process._process.pid, os.WSTOPPED)  # noqa: SLF001  # its threads go on for a moment
 
     async def crash_the_broker(self) -> None:
         await self._mid_air()
