@@ -130,12 +130,13 @@ async def write(servers: str, topic: str, *values: bytes) -> None:
 
 
 async def read(servers: str, topic: str, count: int) -> list[bytes | None]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=servers, isolation_level="read_committed")
+    # "earliest" also where a broker that has just come back refuses the first position.
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=servers, isolation_level="read_committed", auto_offset_reset="earliest"
+    )
     await consumer.start()
     try:
-        partition = TopicPartition(topic, 0)
-        consumer.assign([partition])
-        await consumer.seek_to_beginning(partition)
+        consumer.assign([TopicPartition(topic, 0)])
         async with asyncio.timeout(GENEROUS.total_seconds()):
             return [(await consumer.getone()).value for _ in range(count)]
     finally:
