@@ -22,7 +22,6 @@ from streams.activities.wire import encode_heartbeat
 from streams.agents.naming import Naming
 from streams.broker import require_topics
 from streams.claims import ClaimStore
-from streams.engine import client
 from streams.engine.client import EngineSettings
 from streams.engine.worker import Health
 from streams.metrics import ActivityMeasures
@@ -61,7 +60,6 @@ class ActivityWorker:
         measures: ActivityMeasures,
         claims: ClaimStore | None = None,
     ) -> None:
-        client.tune()
         self._activities, self._settings, self._own, self._measures = activities, settings, own, measures
         self._claims = claims
         naming = Naming(settings.prefix)

@@ -11,7 +11,7 @@ from aiokafka.admin import NewTopic as _KafkaNewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from streams.engine.client import EngineSettings
+from streams.engine.client import EngineSettings, tune
 from streams.engine.errors import ConfigurationError
 from streams.engine.turn import Bounds
 
@@ -37,6 +37,7 @@ class Admin:
     """One connection for questions about topics; an async context manager."""
 
     def __init__(self, settings: EngineSettings) -> None:
+        tune()
         self._client = _Client(
             bootstrap_servers=settings.bootstrap_servers,
             client_id=f"{settings.client_id}-admin",

@@ -100,6 +100,7 @@ class Pump(Generic[Row, Control]):
         committed_at = clock()
         while not self._stopping.is_set() and not self._rejoin.is_set():
             await self._fill(consumer)
+            client.raise_if_ended(consumer)
             self._raise_if_a_lane_died()
             if clock() - committed_at > _COMMIT_EVERY_S:
                 committed_at = clock()

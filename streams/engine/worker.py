@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from streams.engine import client
 from streams.engine.agent import Agent
 from streams.engine.client import EngineSettings
 from streams.engine.metrics import EngineMetrics
@@ -46,7 +45,6 @@ class Worker:
     def __init__(
         self, agents: Sequence[Agent[Any, Any]], settings: EngineSettings, metrics: EngineMetrics, *, lanes_topic: str
     ) -> None:
-        client.tune()
         self._settings, self._metrics = settings, metrics
         self._teller = Teller(settings, lanes_topic)
         self._pumps = [Pump(agent, settings, metrics) for agent in agents]

@@ -1,11 +1,16 @@
 """The client behind the engine, where it does not end as it should."""
 
+import asyncio
 from typing import Any
 
-from aiokafka.errors import KafkaError
+import pytest
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.protocol.metadata import MetadataRequest
 
+from streams import loop
 from streams.engine import client
 from tests.support.broker import Broker, engine_settings
+from tests.support.eventually import eventually
 from tests.support.kafka import create_topics
 
 
@@ -29,3 +34,43 @@ async def test_a_consumer_whose_stop_fails_keeps_no_connection(broker: Broker, p
     assert any(connection.connected() for connection in connections)
     await client.close(consumer, settings.turn_timeout)
     assert not any(connection.connected() for connection in connections)
+
+
+def test_a_request_on_a_connection_that_has_just_closed_is_one_that_the_client_tries_again(
+    broker: Broker, prefix: str
+) -> None:
+    async def scenario() -> bool:
+        consumer: Any = client.reader(engine_settings(broker, prefix))
+        await consumer.start()
+        try:
+            connection = await consumer._client._get_conn(0)  # noqa: SLF001  # the client's insides are what is tested
+            transport = connection._writer.transport  # noqa: SLF001
+            transport.abort()
+            while "closed=True" not in repr(transport):  # noqa: ASYNC110  # the broker is gone, the client not yet told
+                await asyncio.sleep(0)
+            with pytest.raises(KafkaConnectionError, match="the handler is closed"):
+                connection.send(MetadataRequest([]))
+            return bool(await consumer._client.force_metadata_update())  # noqa: SLF001
+        finally:
+            await consumer.stop()
+
+    assert loop.run(scenario())
+
+
+async def test_a_consumer_that_cannot_learn_of_its_coordinator_any_more_is_noticed(broker: Broker, prefix: str) -> None:
+    consumer: Any = client.reader(engine_settings(broker, prefix))
+    await consumer.start()
+    try:
+        client.raise_if_ended(consumer)
+
+        async def fails(*_: object) -> None:
+            raise ValueError("as nobody has foreseen")
+
+        consumer._client._metadata_update = fails  # noqa: SLF001
+        consumer._client.force_metadata_update()  # noqa: SLF001
+        await eventually(consumer._client._sync_task.done)  # noqa: SLF001
+        with pytest.raises(KafkaError, match="as nobody has foreseen"):
+            client.raise_if_ended(consumer)
+        consumer._client._sync_task = None  # noqa: SLF001  # its own stop would raise what ended it
+    finally:
+        await consumer.stop()
