@@ -212,7 +212,8 @@ class Attempt:
 
     def _in_doubt(self, answer: Answer | None) -> Answer | None:
         """The same, but no claim that nothing has happened where another worker may have begun the command before."""
-        is_claim = answer is not None and answer.outcome in _NOTHING_HAPPENED and not self.has_begun
-        if answer is None or not is_claim or not self._may_have_begun or self.command.direction is Direction.UNDO:
+        is_claim = answer is not None and answer.outcome in _NOTHING_HAPPENED
+        others_may_have = self._may_have_begun and not self.has_begun and self.command.direction is Direction.DO
+        if answer is None or not (is_claim and others_may_have):
             return answer
         return Answer(Outcome.FAILED, f"{answer.error}; but another worker may have begun it before")

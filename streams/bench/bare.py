@@ -6,14 +6,16 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from uuid import uuid4
 
 from streams.engine import client
 from streams.engine.admin import Admin, NewTopic
-from streams.engine.client import Delivered, EngineSettings, Producer
+from streams.engine.client import Consumer, Delivered, EngineSettings, Producer, TopicPartition
 
 _RECORDS = 1_000
 _POLL_MS = 100
+_CLOSING = timedelta(seconds=10)
 _ALL, _LIVE = "all", "live"
 _READY = "ready\n"
 
@@ -66,7 +68,6 @@ async def _start(
 
 
 async def _process(how: str, bootstrap: str, source: str, name: str, partition: int) -> None:
-    client.tune()
     settings = EngineSettings(bootstrap_servers=bootstrap, prefix=name, client_id=name)
     first = _Hop(settings, source, f"{name}-middle", partition)
     second = _Hop(settings, f"{name}-middle", f"{name}-out", partition)
@@ -117,26 +118,34 @@ class _Hop:
 
 async def round_trips(settings: EngineSettings, topic: str, count: int) -> list[float]:
     """Seconds that each of so many transactions of one record takes until a reader has it, one after the other."""
-    client.tune()
     place = client.topic_partition(topic, 0)
     consumer = client.reader(settings)
     producer = client.transactional_producer(settings, f"{topic}-bare")
-    await consumer.start()
-    await producer.start()
-    consumer.assign([place])
-    consumer.seek(place, (await consumer.end_offsets([place]))[place])
-    times: list[float] = []
-    for _ in range(count):
-        began = time.perf_counter()
-        await producer.begin_transaction()
-        await _send(producer, [(b"key", b"value")], topic, 0)
-        await producer.commit_transaction()
-        while not await consumer.getmany(place, timeout_ms=_POLL_MS):
-            continue
-        times.append(time.perf_counter() - began)
-    await producer.stop()
-    await consumer.stop()
-    return times
+    async with _running(consumer, producer):
+        consumer.assign([place])
+        consumer.seek(place, (await consumer.end_offsets([place]))[place])
+        return [await _round_trip(producer, consumer, place) for _ in range(count)]
+
+
+@asynccontextmanager
+async def _running(*clients: Consumer | Producer) -> AsyncGenerator[None, None]:
+    try:
+        for one in clients:
+            await one.start()
+        yield
+    finally:
+        for one in clients:
+            await client.close(one, _CLOSING)
+
+
+async def _round_trip(producer: Producer, consumer: Consumer, place: TopicPartition) -> float:
+    began = time.perf_counter()
+    await producer.begin_transaction()
+    await _send(producer, [(b"key", b"value")], place.topic, place.partition)
+    await producer.commit_transaction()
+    while not await consumer.getmany(place, timeout_ms=_POLL_MS):
+        continue
+    return time.perf_counter() - began
 
 
 async def _send(

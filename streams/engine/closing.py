@@ -8,6 +8,8 @@ lanes that are another's by then. Here it is the connection error that aiokafka 
 # pyright: reportPrivateUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # This module is about the client's insides, which have neither public names nor types.
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 from aiokafka import conn
@@ -27,21 +29,19 @@ class ClosingConnection(_Connection):  # type: ignore[misc]  # the client's clas
 
     def send(self, request: object, expect_response: bool = True) -> Any:  # noqa: ANN401, FBT001, FBT002  # as the client's
         """As the client's own."""
-        try:
+        with self._telling_of_closed():
             return super().send(request, expect_response)
-        except KafkaError:
-            raise
-        except RuntimeError as error:
-            raise self._broken(error) from error
 
     def _send_sasl_token(self, payload: bytes, expect_response: bool = True) -> Any:  # noqa: ANN401, FBT001, FBT002
-        try:
+        with self._telling_of_closed():
             return super()._send_sasl_token(payload, expect_response)
+
+    @contextmanager
+    def _telling_of_closed(self) -> Generator[None, None, None]:
+        try:
+            yield
         except KafkaError:
             raise
         except RuntimeError as error:
-            raise self._broken(error) from error
-
-    def _broken(self, error: RuntimeError) -> KafkaError:
-        self.close(reason=conn.CloseReason.CONNECTION_BROKEN)
-        return KafkaConnectionError(f"Connection at {self._host}:{self._port} broken: {error}")
+            self.close(reason=conn.CloseReason.CONNECTION_BROKEN)
+            raise KafkaConnectionError(f"Connection at {self._host}:{self._port} broken: {error}") from error

@@ -32,6 +32,7 @@ from tests.support.attempts import command
 from tests.support.broker import Broker, embedded, engine_settings
 from tests.support.eventually import eventually
 from tests.support.kafka import read_topic, write
+from tests.support.processes import of_a_worker
 from tests.support.product import HASH, NEXT_HASH, PARTITIONS, install_product, policy
 
 ROOT = Path(__file__).parents[2]
@@ -103,11 +104,9 @@ class Shop:
         """A worker that is killed at the end if it has not ended."""
         self._workers += 1
         log = self.folder / f"worker-{self._workers}.log"
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("ACGS_")} | {
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("ACGS_")}
+        environment |= of_a_worker(self.settings.bootstrap_servers, self.settings.prefix, log.stem) | {
             "PYTHONPATH": str(ROOT),
-            "ACGS_KAFKA_BOOTSTRAP_SERVERS": self.settings.bootstrap_servers,
-            "ACGS_PREFIX": self.settings.prefix,
-            "ACGS_METRICS_PORT": "0",
             worked.BEGUN: str(self._begun),
             worked.GATE: str(self.gate),
         }

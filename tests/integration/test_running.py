@@ -26,17 +26,13 @@ from streams.supervisor import Event, Supervisor, WorkerEvent, lane_worker
 from tests.support.broker import Broker, engine_settings
 from tests.support.eventually import eventually, eventually_sync
 from tests.support.kafka import delete_records, read_topic, write
+from tests.support.processes import of_a_worker
 
 _PORT = re.compile(rb"on port (\d+)")
 
 
 def _environment(broker: Broker, prefix: str) -> dict[str, str]:
-    return {
-        "ACGS_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
-        "ACGS_PREFIX": prefix,
-        "ACGS_METRICS_PORT": "0",
-        "ACGS_WORKER_ID": "test",
-    }
+    return of_a_worker(broker.bootstrap_servers, prefix, "test")
 
 
 @asynccontextmanager

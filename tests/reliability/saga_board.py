@@ -1,21 +1,19 @@
 """How every saga of a storm stands, read from the topics as it happens."""
 
-import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple
 from zlib import crc32
 
 import orjson
-from aiokafka.errors import KafkaError
 
 from schemas import topics
 from schemas.workflow import WorkflowState
 from streams.agents.naming import Naming
-from streams.engine import client
 from streams.engine.client import EngineSettings
 from streams.engine.records import Record
+from tests.support.follower import Follower
 
 _CLOSED = {WorkflowState.COMPLETED, WorkflowState.COMPENSATED, WorkflowState.COMPENSATED_WITH_EXCEPTIONS}
 _RECENT = 8
@@ -33,11 +31,11 @@ class Waiting(NamedTuple):
     since_s: float
 
 
-class Board:
+class Board(Follower):
     """Follows what the orchestrator and its workers write. Counts; what it all means is proven in the end."""
 
     def __init__(self, settings: EngineSettings, partitions: int, on_result: Callable[[Record], None]) -> None:
-        self._settings, self._partitions, self._on_result = settings, partitions, on_result
+        self._partitions, self._on_result = partitions, on_result
         naming = Naming(settings.prefix)
         self._take_from: dict[str, Callable[[Record], None]] = {
             naming.topic(topics.WORKFLOW_STATUS): self._take_status,
@@ -47,6 +45,7 @@ class Board:
             naming.topic(topics.REJECTED): self._take_refusal,
             naming.own(topics.ORCHESTRATOR).dead_letters: self._take_refusal,
         }
+        super().__init__(settings, self._take_from, lambda topic, record: self._take_from[topic](record))
         self.states: dict[str, str] = {}
         self.open: set[str] = set()
         self.unanswered: dict[str, Waiting] = {}
@@ -55,16 +54,6 @@ class Board:
         self.newest_answered = [-1] * partitions
         """By partition, the highest number of a saga of which an attempt's end has been taken."""
         self._recent: dict[str, deque[str]] = {}
-        self._task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._follow())
-        return self
-
-    async def __aexit__(self, *about: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
 
     @property
     def closed(self) -> int:
@@ -82,10 +71,6 @@ class Board:
         before_s = time.monotonic() - seconds
         return (one for one in self.unanswered.values() if one.direction == "do" and one.since_s < before_s)
 
-    def raise_if_ended(self) -> None:
-        if self._task is not None and self._task.done():
-            self._task.result()
-
     def account(self) -> str:
         """Who is stuck, and what happened to them last."""
         waiting = list(self.unanswered.values())[:_SHOWN]
@@ -97,26 +82,6 @@ class Board:
         for saga in sorted(self.open)[:_SHOWN]:
             lines += [f"{saga} is {self.states[saga]}:", *(f"    {event}" for event in self._recent.get(saga, ()))]
         return "\n".join(lines)
-
-    async def _follow(self) -> None:
-        consumer: Any = client.reader(self._settings)
-        await consumer.start()
-        try:
-            tps = [client.topic_partition(topic, p) for topic in self._take_from for p in range(self._partitions)]
-            consumer.assign(tps)
-            for tp in tps:
-                consumer.seek(tp, 0)
-            while True:
-                try:
-                    fetched = await consumer.getmany(timeout_ms=200)
-                except KafkaError:  # the broker is down; the storm means it to be
-                    await asyncio.sleep(0.2)
-                    continue
-                for tp, records in fetched.items():
-                    for record in records:
-                        self._take_from[tp.topic](record)
-        finally:
-            await consumer.stop()
 
     def _take_status(self, record: Record) -> None:
         saga, said = (record.key or b"").decode(), orjson.loads(record.value or b"")

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from schemas import topics
 from schemas.workflow import WorkflowState
@@ -23,8 +23,9 @@ from tests.reliability.saga_proof import Proof
 from tests.support.broker import Broker, engine_settings
 from tests.support.eventually import eventually
 from tests.support.kafka import producer, read_topics
+from tests.support.lifetime import Lifetime, accounted
 from tests.support.orchestrated import workflow_policy
-from tests.support.processes import Machine, ending
+from tests.support.processes import Machine, ending, of_a_worker
 from tests.support.saga_shapes import Saga, sagas
 from tests.support.storm_activities import DO, FOLDER_VARIABLE, UNDO, World, nobody_writes
 from tests.support.workflows import client_of
@@ -41,7 +42,7 @@ _AGAIN_S = 0.2
 _LONGER_THAN_A_COMMIT_S = 1.5
 
 
-class SagaStorm:
+class SagaStorm(Lifetime):
     """An installation with lanes `a` and `b`, activity workers `x` and `y`, and customers. An async context manager.
 
     At most `at_once` sagas are open at a time. `portion` of them are admitted whenever something is waited for, so that
@@ -72,14 +73,6 @@ class SagaStorm:
         self._echoed = self._heard = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._told = 0
-        self._open: Any = None
-
-    async def __aenter__(self) -> Self:
-        self._open = self._running()
-        return await self._open.__aenter__()  # type: ignore[no-any-return]
-
-    async def __aexit__(self, *about: object) -> None:
-        await self._open.__aexit__(*about)
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator["SagaStorm"]:
@@ -100,10 +93,8 @@ class SagaStorm:
                     self._tasks = [asyncio.create_task(self._customer()) for _ in range(self._at_once)]
                     self._tasks.append(asyncio.create_task(self._echo(echoing)))
                     try:
-                        yield self
-                    except BaseException as error:
-                        error.add_note(self.account())
-                        raise
+                        with accounted(self.account):
+                            yield self
                     finally:
                         for task in (*self._tasks, *self._echoing):
                             task.cancel()
@@ -243,13 +234,8 @@ class SagaStorm:
         return [*self.lanes.values(), *self.workers.values()]
 
     def _machine(self, name: str, arguments: list[str]) -> Machine:
-        environment = {
-            "ACGS_KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
-            "ACGS_PREFIX": PREFIX,
-            "ACGS_WORKER_ID": name,
-            "ACGS_METRICS_PORT": "0",
-            FOLDER_VARIABLE: str(self._folder / "world"),
-        }
+        environment = of_a_worker(self.kafka.bootstrap_servers, PREFIX, name)
+        environment[FOLDER_VARIABLE] = str(self._folder / "world")
         return Machine(name, [(arguments, environment)], self._folder)
 
     def _lanes_command(self) -> list[str]:

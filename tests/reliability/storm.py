@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from zlib import crc32
 
 from schemas import envelope, topics
@@ -26,7 +26,8 @@ from tests.support.eventually import eventually
 from tests.support.groups import delete_group
 from tests.support.kafka import header, install, producer, read_topics
 from tests.support.ledger import Ledger, source_of
-from tests.support.processes import Machine, ending
+from tests.support.lifetime import Lifetime, accounted
+from tests.support.processes import Machine, ending, of_a_worker
 from tests.support.product import UNKNOWN_TOOL, encoded, install_product, policy
 from tests.support.raw import write_raw
 from tests.support.trail import in_order, position_of, source_partition, turns, verify_lane
@@ -48,7 +49,7 @@ PATIENCE = timedelta(seconds=120)
 _PACE_S = 0.05
 
 
-class Storm:
+class Storm(Lifetime):
     """The installation: a broker of its own, machines, load, and a ledger. An async context manager."""
 
     def __init__(self, folder: Path, *, rate: int, seed: int = 1) -> None:
@@ -61,14 +62,6 @@ class Storm:
         self.ledger: Ledger
         self.sent = 0
         self._epoch = 1
-        self._open: Any = None
-
-    async def __aenter__(self) -> Self:
-        self._open = self._running()
-        return await self._open.__aenter__()  # type: ignore[no-any-return]
-
-    async def __aexit__(self, *about: object) -> None:
-        await self._open.__aexit__(*about)
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator["Storm"]:
@@ -83,10 +76,8 @@ class Storm:
                 async with Ledger(self.settings, **self._topics) as self.ledger:
                     load = asyncio.create_task(self._load())
                     try:
-                        yield self
-                    except BaseException as error:
-                        error.add_note(self.account())
-                        raise
+                        with accounted(self.account):
+                            yield self
                     finally:
                         load.cancel()
                         await asyncio.wait([load])
@@ -333,12 +324,7 @@ class Storm:
 
     def _machine(self, name: str) -> Machine:
         servers = self.kafka.bootstrap_servers
-        product = {
-            "ACGS_KAFKA_BOOTSTRAP_SERVERS": servers,
-            "ACGS_PREFIX": PREFIX,
-            "ACGS_WORKER_ID": name,
-            "ACGS_METRICS_PORT": "0",
-        }
+        product = of_a_worker(servers, PREFIX, name)
         commands = [
             (["-m", "streams.worker_process", "--with-parent", *PRODUCT_AGENTS], product),
             (["-m", "tests.support.counter_process", servers, PREFIX, name, str(WINDOW_MS)], {}),

@@ -15,6 +15,16 @@ _NOISE = '"logger": "aiokafka'
 """What the client says while a broker is down fills pages."""
 
 
+def of_a_worker(servers: str, prefix: str, name: str) -> dict[str, str]:
+    """What a worker process finds in its environment."""
+    return {
+        "ACGS_KAFKA_BOOTSTRAP_SERVERS": servers,
+        "ACGS_PREFIX": prefix,
+        "ACGS_WORKER_ID": name,
+        "ACGS_METRICS_PORT": "0",
+    }
+
+
 class Process:
     """One worker process and its log. It ends when its standard input does, hence with the test."""
 

@@ -13,7 +13,8 @@ from streams.engine.client import EngineSettings
 from streams.workflows import WorkflowClient, WorkflowHandle
 from tests.support.eventually import eventually
 from tests.support.kafka import read_topic
-from tests.support.processes import Process
+from tests.support.lifetime import accounted
+from tests.support.processes import Process, of_a_worker
 from tests.support.product import PARTITIONS
 from tests.support.saga import definition, node
 from tests.support.scenario_activities import NAMES, SHIP
@@ -101,13 +102,8 @@ class Scene:
         self.world.close()
 
     def _process(self, name: str, arguments: Sequence[str]) -> Process:
-        environment = {
-            "ACGS_KAFKA_BOOTSTRAP_SERVERS": self.settings.bootstrap_servers,
-            "ACGS_PREFIX": self.settings.prefix,
-            "ACGS_WORKER_ID": name,
-            "ACGS_METRICS_PORT": "0",
-            FOLDER_VARIABLE: str(self.folder / "world"),
-        }
+        environment = of_a_worker(self.settings.bootstrap_servers, self.settings.prefix, name)
+        environment[FOLDER_VARIABLE] = str(self.folder / "world")
         process = Process(arguments, environment, self.folder / f"{name}.log")
         self._processes.append(process)
         return process
@@ -121,9 +117,7 @@ async def scene(settings: EngineSettings, folder: Path) -> AsyncIterator[Scene]:
         made = Scene(settings, folder, client)
         made.world.make()
         try:
-            yield made
-        except BaseException as error:
-            error.add_note(made.account())
-            raise
+            with accounted(made.account):
+                yield made
         finally:
             made.end()
