@@ -44,13 +44,23 @@ def loads(value: bytes) -> JsonValue:
 
 def _loads_if_canonical(value: bytes) -> JsonValue:
     """The parsed text if it equals its own compact re-encoding, which no text with a defect can; else None."""
-    if value.count(b"{") + value.count(b"[") > MAX_DEPTH:
-        return None
     try:
         parsed: JsonValue = orjson.loads(value)
-        return parsed if orjson.dumps(parsed, option=orjson.OPT_STRICT_INTEGER) == value else None
+        if orjson.dumps(parsed, option=orjson.OPT_STRICT_INTEGER) != value:
+            return None
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return None
+    may_be_deep = value.count(b"{") + value.count(b"[") > MAX_DEPTH
+    return None if may_be_deep and _is_deeper(parsed, MAX_DEPTH) else parsed
+
+
+def _is_deeper(parsed: JsonValue, allowed: int) -> bool:
+    """Whether more than so many objects and arrays are nested."""
+    level = [parsed]
+    for _ in range(allowed):
+        containers = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [inside for container in containers for inside in container]
+    return any(isinstance(one, dict | list) for one in level)
 
 
 def _loads_slowly(value: bytes) -> JsonValue:
