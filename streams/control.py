@@ -35,6 +35,23 @@ async def in_force(settings: EngineSettings) -> PublishedPolicy | None:
     return current
 
 
+async def accepted_hash(settings: EngineSettings) -> str:
+    """A constitutional hash that the policy in force accepts, until further notice if there is one like that.
+
+    Raises:
+        PolicyRefusedError: no policy is in force.
+        InstallationError: there is no control topic.
+        BrokerError: the broker cannot be reached or refuses.
+    """
+    current = await in_force(settings)
+    if current is None:
+        raise PolicyRefusedError(
+            "no policy is in force, so that no hash is accepted. 'acgs policy publish' publishes one"
+        )
+    accepted = current.policy.accepted_hashes
+    return next((one.hash for one in accepted if one.until is None), accepted[0].hash)
+
+
 async def publish(settings: EngineSettings, document: Policy) -> PublishedPolicy:
     """Publishes the next epoch to every partition of the control topic, in one transaction.
 

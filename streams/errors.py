@@ -28,7 +28,7 @@ class InstallationError(StreamsError):
 
 
 class PolicyRefusedError(StreamsError):
-    """A policy cannot be published."""
+    """A policy cannot be published, or one is needed and none is in force."""
 
 
 class ClaimStoreError(StreamsError):

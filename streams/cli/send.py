@@ -13,9 +13,9 @@ from schemas.errors import SchemaError
 from streams.agents.naming import Naming
 from streams.cli.output import say, screen, tell
 from streams.cli.session import engine, wait_for
-from streams.control import in_force
+from streams.control import accepted_hash
 from streams.engine.client import EngineSettings
-from streams.errors import PolicyRefusedError, StreamsError
+from streams.errors import StreamsError
 from streams.lines import STANDARD_INPUT, Line, arriving, opened
 from streams.sending import Sent, Unsent
 from streams.sending import send as send_lines
@@ -65,18 +65,7 @@ def send(file: Path, form: str, topic: str, rate: float | None, limit: int | Non
 def _send_stepshield(settings: EngineSettings, file: Path, topic: str, rate: float | None, limit: int | None) -> None:
     if file == STANDARD_INPUT:
         raise click.BadParameter("trajectories are read from a file, not from standard input", param_hint="FILE")
-    _send(settings, topic, arriving(_steps(file, _accepted_hash(settings)), None), limit=limit, rate=rate)
-
-
-def _accepted_hash(settings: EngineSettings) -> str:
-    """A hash that the policy in force accepts until further notice, if it accepts one."""
-    current = wait_for(in_force(settings))
-    if current is None:
-        raise PolicyRefusedError(
-            "no policy is in force, so that no hash is accepted. 'acgs policy publish' publishes one"
-        )
-    accepted = current.policy.accepted_hashes
-    return next((one.hash for one in accepted if one.until is None), accepted[0].hash)
+    _send(settings, topic, arriving(_steps(file, wait_for(accepted_hash(settings))), None), limit=limit, rate=rate)
 
 
 def _steps(file: Path, constitutional_hash: str) -> Iterator[Line]:

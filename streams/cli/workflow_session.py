@@ -12,9 +12,9 @@ from pydantic import JsonValue
 from compensation.errors import CompensationError, DefinitionError
 from streams.claims import ClaimStore
 from streams.cli.session import operator
-from streams.control import in_force
+from streams.control import accepted_hash
 from streams.engine.client import EngineSettings
-from streams.errors import PolicyRefusedError, StreamsError
+from streams.errors import StreamsError
 from streams.workflows import WorkflowClient
 
 id_argument = click.argument("workflow_id", metavar="ID")
@@ -59,7 +59,7 @@ async def opened(
         PolicyRefusedError: no hash is given, and there is no policy that accepts one.
         BrokerError: the broker cannot be reached or refuses.
     """
-    chosen = asker.constitutional_hash or await _accepted_hash(settings)
+    chosen = asker.constitutional_hash or await accepted_hash(settings)
     async with WorkflowClient(
         settings,
         tenant_id=tenant_id,
@@ -68,16 +68,6 @@ async def opened(
         claims=claims,
     ) as client:
         yield client
-
-
-async def _accepted_hash(settings: EngineSettings) -> str:
-    current = await in_force(settings)
-    if current is None:
-        raise PolicyRefusedError(
-            "no policy is in force, so that no hash is accepted. 'acgs policy publish' publishes one"
-        )
-    accepted = current.policy.accepted_hashes
-    return next((one.hash for one in accepted if one.until is None), accepted[0].hash)
 
 
 @contextmanager
