@@ -100,7 +100,7 @@ class Outcomes:
 
     async def stop(self) -> None:
         """Closes the connection."""
-        await self._consumer.stop()
+        await client.close(self._consumer, self._settings.turn_timeout)
 
     def _outcome(self, record: Record) -> Outcome:
         headers: dict[str, str] = {}

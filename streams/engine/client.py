@@ -264,11 +264,17 @@ async def close(made: Consumer | Producer, within: timedelta) -> None:
     """Stops a consumer or producer in good order, or without it if that fails or takes longer than `within`.
 
     Guarantees that no connection of it stays open: the client's own stop() keeps them when its coordinator or its
-    sender ends in an error.
+    sender ends in an error. Raises CancelledError only to who is cancelled: the client's own stop() raises it, too,
+    while a fetch waits to be tried again.
     """
+    closing = asyncio.current_task()
     try:
         async with asyncio.timeout(within.total_seconds()):
             await made.stop()
+    except asyncio.CancelledError as error:
+        if closing is None or closing.cancelling():
+            raise
+        _log.warning("a client did not stop in good order: %r", error)
     except Exception as error:  # noqa: BLE001  # the client raises assertions and bare errors for a broker's faults
         _log.warning("a client did not stop in good order: %r", error)
     finally:

@@ -36,6 +36,50 @@ async def test_a_consumer_whose_stop_fails_keeps_no_connection(broker: Broker, p
     assert not any(connection.connected() for connection in connections)
 
 
+async def test_a_consumer_that_is_about_to_fetch_again_closes_without_cancelling_who_closes_it(
+    broker: Broker, prefix: str
+) -> None:
+    settings = engine_settings(broker, prefix)
+    await create_topics(settings, [f"{prefix}in"], 1)
+    consumer: Any = client.reader(settings)
+    await consumer.start()
+    fetcher: Any = consumer._fetcher  # noqa: SLF001  # the client's insides are what is tested
+    has_failed = asyncio.Event()
+
+    async def fails(*_: object, **__: object) -> None:
+        has_failed.set()
+        raise KafkaConnectionError("as when the broker has gone")
+
+    consumer._client.send = fails  # noqa: SLF001
+    fetcher._retry_backoff = 60  # noqa: SLF001
+    partition = client.topic_partition(f"{prefix}in", 0)
+    consumer.assign([partition])
+    consumer.seek(partition, 0)
+    await has_failed.wait()
+    await asyncio.wait_for(client.close(consumer, settings.turn_timeout), timeout=30)
+    assert not any(connection.connected() for connection in consumer._client._conns.values())  # noqa: SLF001
+
+
+async def test_closing_a_consumer_can_be_cancelled(broker: Broker, prefix: str) -> None:
+    settings = engine_settings(broker, prefix)
+    consumer: Any = client.reader(settings)
+    await consumer.start()
+    closes, own_close = asyncio.Event(), consumer._fetcher.close  # noqa: SLF001
+
+    async def takes_for_ever() -> None:
+        closes.set()
+        await own_close()
+        await asyncio.Event().wait()
+
+    consumer._fetcher.close = takes_for_ever  # noqa: SLF001
+    closing = asyncio.create_task(client.close(consumer, settings.turn_timeout))
+    await closes.wait()
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert not any(connection.connected() for connection in consumer._client._conns.values())  # noqa: SLF001
+
+
 def test_a_request_on_a_connection_that_has_just_closed_is_one_that_the_client_tries_again(
     broker: Broker, prefix: str
 ) -> None:
