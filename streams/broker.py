@@ -106,14 +106,14 @@ async def require_topics(settings: EngineSettings, names: Collection[str]) -> di
 
 
 @asynccontextmanager
-async def reading(settings: EngineSettings) -> AsyncGenerator[Consumer, None]:
-    """A started reader of committed records, in no group.
+async def reading(settings: EngineSettings, *, follows: bool = False) -> AsyncGenerator[Consumer, None]:
+    """A started reader of committed records, in no group; `follows` as for client.reader().
 
     Raises:
         BrokerError: the broker cannot be reached or refuses, then or within the block.
     """
     with told_errors(settings):
-        consumer = client.reader(settings)
+        consumer = client.reader(settings, follows=follows)
         try:
             async with asyncio.timeout(settings.turn_timeout.total_seconds()):
                 await consumer.start()

@@ -75,7 +75,7 @@ class Outcomes:
             **{naming.topic(topics.dead_letters(agent)): Fate.DEAD_LETTERED for agent in topics.LANE_AGENTS},
         }
         self._settings = settings
-        self._consumer: Consumer = client.reader(settings)
+        self._consumer: Consumer = client.reader(settings, follows=True)
 
     async def start(self) -> None:
         """Stands at the topics' ends.

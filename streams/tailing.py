@@ -57,7 +57,7 @@ async def tail(
     """
     counts = await require_topics(settings, [topic])
     partitions = [client.topic_partition(topic, partition) for partition in range(counts[topic])]
-    async with reading(settings) as consumer:
+    async with reading(settings, follows=follow) as consumer:
         consumer.assign(partitions)
         begins, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
         for partition in partitions:

@@ -81,7 +81,7 @@ class Cancels:
         topic = Naming(settings.prefix).topic(topics.ACTIVITY_CANCELS)
         count = (await require_topics(settings, [topic]))[topic]
         partitions = [client.topic_partition(topic, number) for number in range(count)]
-        async with reading(settings) as consumer:
+        async with reading(settings, follows=True) as consumer:
             consumer.assign(partitions)
             begins = await consumer.beginning_offsets(partitions)
             ends = await consumer.end_offsets(partitions)

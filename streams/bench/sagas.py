@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import cache
 
 from compensation.definition import WorkflowDefinition
 from schemas import topics
@@ -35,6 +36,7 @@ _ROUND_TRIPS = 60
 _BARE = "bare"
 
 
+@cache
 def saga() -> WorkflowDefinition:
     """Ten steps in a row; nine of them can be undone, and the last one refuses."""
     nodes = [_step(at) for at in range(_STEPS)]
@@ -47,6 +49,7 @@ def _step(at: int) -> dict[str, object]:
     return {"id": f"s{at}", "name": f"step {at}", "activity": "bench_step", "dependencies": dependencies, **undo}
 
 
+@cache
 def wide(width: int) -> WorkflowDefinition:
     """Nodes side by side, and one that joins them."""
     ids = [f"n{at}" for at in range(width)]

@@ -41,7 +41,7 @@ class Follower:
         """
         counts = await require_topics(self._settings, self._topics)
         partitions = [client.topic_partition(topic, p) for topic in self._topics for p in range(counts[topic])]
-        consumer = self._consumer = client.reader(self._settings)
+        consumer = self._consumer = client.reader(self._settings, follows=True)
         with told_errors(self._settings):
             async with asyncio.timeout(self._settings.turn_timeout.total_seconds()):
                 await consumer.start()
