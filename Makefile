@@ -3,6 +3,7 @@
 PYTHON ?= $(firstword $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p; done))
 BIN := .venv/bin
 ONCE ?=
+JOBS ?= 2
 
 .PHONY: help run test check bench storm lock clean
 
@@ -12,8 +13,8 @@ help: ## Show what there is.
 run: .venv/run ## Start everything, send sample traffic, kill a worker, show what happens. ONCE=1 ends by itself.
 	@$(BIN)/acgs dev --sample --kill $(if $(ONCE),--once)
 
-test: .venv/dev ## Install what the tests need and run them.
-	$(BIN)/pytest
+test: .venv/dev ## Install what the tests need and run them, JOBS (2) files at a time, each with a broker of its own.
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 check: .venv/dev ## Lint, formatting, types, import rules, generated documents.
 	$(BIN)/ruff check .
@@ -26,7 +27,7 @@ check: .venv/dev ## Lint, formatting, types, import rules, generated documents.
 bench: .venv/run ## Run the benches on an embedded Kafka.
 	$(BIN)/acgs bench all
 
-storm: .venv/dev ## The long form of the reliability tests; ACGS_STORM_MINUTES says how long (20).
+storm: .venv/dev ## The long form of the reliability tests: ACGS_STORM_MINUTES (20), then ACGS_STORM_SAGAS (12000).
 	$(BIN)/pytest -m storm tests/reliability
 
 lock: .venv/dev ## Pin the dependencies anew.

@@ -113,7 +113,7 @@ def dag() -> None:
 @bench.command()
 @click.option("--sagas", "count", type=click.IntRange(1), default=_SAGAS, show_default=True)
 @click.option("--in-flight", type=click.IntRange(1), default=_IN_FLIGHT, show_default=True, help="Sagas at a time.")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes of lanes.")
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes of lanes.")
 def sagas(*, count: int, in_flight: int, workers: int) -> None:
     r"""Durable workflows: the failing saga of ten steps, alone and many at a time, and 1,000 parallel nodes.
 
