@@ -117,6 +117,8 @@ def _types(value: object) -> object:
         (b'{"a":"\\ud800"}', Reason.LONE_SURROGATE),
         (b'{"\\udc00":1}', Reason.LONE_SURROGATE),
         (b"[" * 33 + b"]" * 33, Reason.TOO_DEEP),
+        (b'{"a":' * 33 + b"1" + b"}" * 33, Reason.TOO_DEEP),
+        (b"[1," + b"[" * 32 + b"]" * 32 + b",{}]", Reason.TOO_DEEP),
         (b'{"a":' * 40, Reason.TOO_DEEP),
         (b"[" * 100_000, Reason.TOO_DEEP),
     ],
@@ -128,6 +130,8 @@ def test_each_defect_has_its_reason(value: bytes, reason: Reason) -> None:
 def test_what_is_at_the_limits_is_accepted() -> None:
     deep = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
     assert strict_json.loads(deep) is not None
+    assert strict_json.loads(b"[" + b",".join([b'{"a":[]}'] * 100) + b"]") == [{"a": []}] * 100
+    assert strict_json.loads(b"[1," + b'{"a":' * (MAX_DEPTH - 2) + b"{}" + b"}" * (MAX_DEPTH - 2) + b"]") is not None
     assert strict_json.loads(str(MAX_INTEGER).encode()) == MAX_INTEGER
     assert strict_json.loads(b'"\\ud83d\\ude00"') == "\U0001f600"
     assert strict_json.loads(b'"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["') == "[" * 39
