@@ -2,17 +2,21 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, SchemaValidator
 
+from handlers import senders
 from schemas import envelope, strict_json
+from schemas.effects import Refused
+from schemas.model import ms
 from schemas.policy import PublishedPolicy
 from schemas.reasons import Reason
 from schemas.topics import MAX_MESSAGE_BYTES
+
+__all__ = ["DECISION_VERSION", "REASONS", "SENDER_REASONS", "Admission", "Governed", "Refused"]
 
 DECISION_VERSION = 1
 """Rises when the same record and policy would be decided otherwise."""
@@ -44,7 +48,19 @@ REASONS = frozenset(
         Reason.RESERVED_HEADER,
     }
 )
-"""The reasons that a gateway gives. The others are for those behind it, who know more than the record."""
+"""The reasons that every gateway gives. The others are for those behind it, who know more than the record."""
+
+SENDER_REASONS = frozenset(
+    {
+        Reason.UNKNOWN_SENDER,
+        Reason.UNKNOWN_KEY,
+        Reason.BAD_SIGNATURE,
+        Reason.KEY_NOT_YET_VALID,
+        Reason.KEY_EXPIRED,
+        Reason.KEY_REVOKED,
+    }
+)
+"""The reasons that a gateway gives as well where senders may sign."""
 
 _MAX_DETAIL_CHARACTERS = 300
 _HASH = re.compile(r"[0-9a-f]{16}", re.ASCII)
@@ -69,20 +85,25 @@ class Governed(Protocol):
 Message = TypeVar("Message", bound=Governed)
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The record is refused: the reason code, and the detail in words. A detail never shows a whole hash or a value."""
-
-    reason: Reason
-    detail: str
-
-
 class Admission(Generic[Message]):
-    """How records of one contract are admitted: the contract, and the key they travel under inside."""
+    """How records of one contract are admitted: the contract, and the key they travel under inside.
 
-    def __init__(self, contract: type[Message], key: Callable[[Message], str]) -> None:
+    With `sender`, records may be signed by whom it names; one with a signature passes only if that is right.
+    """
+
+    def __init__(
+        self,
+        contract: type[Message],
+        key: Callable[[Message], str],
+        sender: Callable[[Message], senders.Sent] | None = None,
+    ) -> None:
         self._validate = _validator(contract).validate_json
-        self._key = key
+        self._key, self._sender = key, sender
+
+    @property
+    def verifies_senders(self) -> bool:
+        """Whether a signature is asked after."""
+        return self._sender is not None
 
     def decide(
         self,
@@ -104,6 +125,8 @@ class Admission(Generic[Message]):
         except ValidationError as error:
             return _refusal(error)
         refused = _check_hash(message.constitutional_hash, published, now_ms) or _check_expiry(message, now_ms)
+        if refused is None and headers and self._sender is not None and senders.claims_signature(headers):
+            refused = senders.check(self._sender(message), value, headers, published, now_ms)
         return refused or self._key(message).encode()
 
 
@@ -143,7 +166,7 @@ def _check_hash(given: str, published: PublishedPolicy, now_ms: int) -> Refused 
             return Refused(Reason.HASH_MALFORMED, "constitutional_hash is not 16 lower-case hexadecimal digits")
         shown = f"{given[:_SHOWN_HASH_CHARACTERS]}..."
         return Refused(Reason.HASH_UNKNOWN, f"constitutional_hash {shown} is not accepted by the policy in force")
-    if accepted.until is not None and _ms(accepted.until) <= now_ms:
+    if accepted.until is not None and ms(accepted.until) <= now_ms:
         shown = f"{given[:_SHOWN_HASH_CHARACTERS]}..."
         return Refused(Reason.HASH_WITHDRAWN, f"constitutional_hash {shown} was accepted until {_text(accepted.until)}")
     return None
@@ -151,7 +174,7 @@ def _check_hash(given: str, published: PublishedPolicy, now_ms: int) -> Refused 
 
 def _check_expiry(message: Governed, now_ms: int) -> Refused | None:
     expires_at = message.expires_at
-    if expires_at is None or _ms(expires_at) > now_ms:
+    if expires_at is None or ms(expires_at) > now_ms:
         return None
     return Refused(Reason.EXPIRED, f"it expired at {_text(expires_at)}")
 
@@ -182,12 +205,5 @@ def _shown(name: str) -> str:
     return ascii(name[: _MAX_DETAIL_CHARACTERS // 2])[1:-1]
 
 
-def _ms(time: datetime) -> int:
-    return int((time - _EPOCH).total_seconds() * 1000)
-
-
 def _text(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="seconds")
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -48,11 +48,12 @@ _SHOWN = 48
 """How much of a name stands on a card."""
 
 
-def score(message: Mapping[str, JsonValue], published: PublishedPolicy) -> ScoreCard:
+def score(message: Mapping[str, JsonValue], published: PublishedPolicy, *, sender_verified: bool = True) -> ScoreCard:
     """The impact of a message that passed the gateway, under a policy.
 
-    Never raises for a message that keeps the contract. What cannot be scored weighs at least `unknown_tool`; a claim of
-    the caller raises and never lowers.
+    Never raises for a message that keeps the contract. What cannot be scored weighs at least `unknown_tool`, and so
+    does what a sender asks for who is not verified, of a tenant whose messages must be signed. A claim of the caller
+    raises and never lowers.
     """
     payload = message.get("payload")
     action = payload.get("action") if isinstance(payload, dict) else None
@@ -65,6 +66,8 @@ def score(message: Mapping[str, JsonValue], published: PublishedPolicy) -> Score
     verb = _action(tally, message, payload, action, published.policy)
     if message["priority"] == Priority.CRITICAL:
         tally.at_least("priority", published.policy.critical_floor, "sent with CRITICAL priority")
+    if not sender_verified and message["tenant_id"] in published.policy.signed_tenants:
+        tally.at_least("unverified", published.policy.unknown_tool, "its tenant's messages must be signed; it is not")
     _claim(tally, message)
     return tally.card(name, verb, published.reference, DECISION_VERSION)
 

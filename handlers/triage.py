@@ -7,7 +7,10 @@ import orjson
 from pydantic import JsonValue
 
 from handlers import impact
-from schemas.policy import PublishedPolicy, Tier
+from schemas import deliberation
+from schemas.decision import ItemKind
+from schemas.deliberation import Terms
+from schemas.policy import PublishedPolicy
 from schemas.score import ScoreCard
 
 DECISION_VERSION = impact.DECISION_VERSION
@@ -17,25 +20,32 @@ DECISION_VERSION = impact.DECISION_VERSION
 class Triage(NamedTuple):
     """What was decided on one message.
 
-    `tier` says who must approve, None where the message goes on at once. `executable` says whether it holds an action
-    that its receiver may execute. `tenant_topic` is the tenant whose deliveries are kept apart, None for all others.
+    `terms` says who must approve, None where the message goes on at once, and `kind` what it is that waits.
+    `executable` says whether it holds an action that its receiver may execute. `tenant_topic` is the tenant whose
+    deliveries are kept apart, None for all others.
     """
 
     card: ScoreCard
-    tier: Tier | None
+    terms: Terms | None
+    kind: ItemKind
     executable: bool
     receiver: str
     tenant_topic: str | None
 
 
-def decide(message: Mapping[str, JsonValue], published: PublishedPolicy) -> Triage:
-    """Decides on a message that passed the gateway."""
-    card = impact.score(message, published)
+def decide(message: Mapping[str, JsonValue], published: PublishedPolicy, *, sender_verified: bool = False) -> Triage:
+    """Decides on a message that passed the gateway. A change of the policy always waits."""
+    card = impact.score(message, published, sender_verified=sender_verified)
     policy = published.policy
     tenant = str(message["tenant_id"])
+    tier = policy.tier_of(card.score)
+    terms, kind = None if tier is None else deliberation.terms_of(tier), ItemKind.MESSAGE
+    if card.tool == deliberation.CHANGE_POLICY:
+        terms, kind = deliberation.terms_of_policy_change(policy), ItemKind.POLICY
     return Triage(
         card=card,
-        tier=policy.tier_of(card.score),
+        terms=terms,
+        kind=kind,
         executable=card.tool is not None,
         receiver=str(message.get("to_agent") or str(message["conversation_id"]).lower()),
         tenant_topic=tenant if tenant in policy.tenant_topics else None,

@@ -6,6 +6,9 @@ from typing import NamedTuple
 RESERVED = ("acgs-", "lane-")
 """Every header of ours, and of the engine, begins so; a producer's record with such a header is rejected."""
 
+SIGNATURE = "agent-signature"
+"""A sender's own signature of the record's value, `KEY_ID:BASE64` (schemas.sender). Not one of ours: it travels on."""
+
 VERSION = "acgs-v"
 """The envelope's version, `1`."""
 SOURCE = "acgs-source"

@@ -1,6 +1,6 @@
 """The base of every contract and the field types that several contracts share."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, JsonValue
@@ -36,6 +36,9 @@ class _Rfc3339:
 Rfc3339 = Annotated[datetime, _Rfc3339()]
 """A time with its zone, in the text form of RFC 3339 only, such as 2026-01-31T09:30:00Z."""
 
+Rfc3339Text = Annotated[str, Field(pattern=_RFC_3339, json_schema_extra={"format": "date-time"})]
+"""A time in the same form, kept as it was written."""
+
 Uuid = Annotated[
     str,
     Field(
@@ -56,3 +59,11 @@ Score = Annotated[int, Field(ge=0, le=MAX_SCORE)]
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 digest in lower-case hexadecimal."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def ms(time: datetime) -> int:
+    """A time in whole milliseconds since 1970."""
+    return (time - _EPOCH) // _MILLISECOND

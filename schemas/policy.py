@@ -2,7 +2,8 @@
 
 import hashlib
 import tomllib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -15,6 +16,7 @@ from pydantic import BeforeValidator, Field, Strict, ValidationError, model_vali
 from schemas.errors import PolicyError
 from schemas.message import MessageType
 from schemas.model import Contract, Name, Rfc3339, Score
+from schemas.registry import OWNER, Approver, PublicKey, Relay, Sender
 from schemas.topics import DEFAULT_QUEUE
 from schemas.weights import Weights
 
@@ -118,19 +120,33 @@ def _names(given: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 class Tier(Contract):
-    """Who must agree, and by when, to an action that scores at least `at_least`."""
+    """Who must agree, and by when, to an action that scores at least `at_least`.
+
+    Each of the `approvals` comes from another of the `roles`. `relayed` is how many of them may come through callback
+    servers; by default all but one. While an item waits, it is reminded of every `remind_every` (default: a quarter of
+    the deadline) and escalated once `escalate_after` (default: three quarters) has passed.
+    """
 
     name: Name
     at_least: Score
     approvals: Annotated[int, Field(ge=1)]
     roles: tuple[Name, ...]
     deadline: Duration
+    relayed: Annotated[int, Field(ge=0)] | None = None
+    remind_every: Duration | None = None
+    escalate_after: Duration | None = None
 
     @model_validator(mode="after")
     def _roles_suffice(self) -> Self:
         if len(set(self.roles)) != len(self.roles) or len(self.roles) < self.approvals:
             raise ValueError("a tier names as many distinct roles as it asks approvals")
+        if OWNER in self.roles:
+            raise ValueError(f"the role {OWNER} is for changes of the policy alone")
         return self
+
+
+OWNERS_TO_AGREE = 2
+"""How many owners sign a change of the policy."""
 
 
 class Policy(Contract):
@@ -142,6 +158,11 @@ class Policy(Contract):
     the document leaves out has the built-in value. `tenant_topics` are the tenants with deliveries of their own,
     `queues` the queues of activities that workflows may name. A closed workflow is remembered for
     `keep_closed_workflows`.
+
+    `approvers`, `relays` and `senders` are who may sign, and `owners` the approvers of whom two must sign a change of
+    this policy, within `proposal_deadline`. Messages of `signed_tenants` must be signed by their senders, or what they
+    ask for weighs at least `unknown_tool`. One sender has at most `max_held_per_sender` items waiting in a lane. A
+    closed item is remembered for `keep_closed_items`, a decision whose item is not there for `keep_early_decisions`.
     """
 
     epoch: Annotated[int, Field(ge=1)]
@@ -160,6 +181,14 @@ class Policy(Contract):
     tenant_topics: tuple[TopicPart, ...] = ()
     queues: tuple[TopicPart, ...] = (DEFAULT_QUEUE,)
     keep_closed_workflows: Duration = timedelta(days=30)
+    approvers: tuple[Approver, ...] = ()
+    relays: tuple[Relay, ...] = ()
+    senders: tuple[Sender, ...] = ()
+    signed_tenants: tuple[Name, ...] = ()
+    proposal_deadline: Duration = timedelta(hours=24)
+    max_held_per_sender: Annotated[int, Field(ge=1)] = 100
+    keep_closed_items: Duration = timedelta(days=30)
+    keep_early_decisions: Duration = timedelta(minutes=10)
 
     @model_validator(mode="after")
     def _is_coherent(self) -> Self:
@@ -174,6 +203,31 @@ class Policy(Contract):
             raise ValueError("unknown_tool is below hold_at: an unknown tool would not be held")
         return self
 
+    @model_validator(mode="after")
+    def _tells_signers_apart(self) -> Self:
+        _require_distinct("approver", [approver.id for approver in self.approvers])
+        _require_distinct("relay", [relay.id for relay in self.relays])
+        _require_distinct("sender", [f"{sender.tenant_id}/{sender.agent}" for sender in self.senders])
+        signers: tuple[Approver | Relay | Sender, ...] = (*self.approvers, *self.relays, *self.senders)
+        _require_distinct("public key", [key.public_key for signer in signers for key in signer.keys])
+        accounts = [f"{platform}/{name}" for one in self.approvers for platform, name in one.accounts.items()]
+        _require_distinct("account", accounts)
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_changed(self) -> Self:
+        """That owners, once there are some, are able to agree."""
+        if not self.owners:
+            return self
+        _require_distinct("owner", self.owners)
+        for owner in self.owners:
+            approver = self.approver(owner)
+            if approver is None or not approver.keys:
+                raise ValueError(f"owner {owner!r} is no approver with a key")
+        if len(self.owners) < OWNERS_TO_AGREE:
+            raise ValueError(f"{OWNERS_TO_AGREE} owners must sign a change, so there must be as many")
+        return self
+
     @cached_property
     def tiers_from_the_top(self) -> tuple[Tier, ...]:
         """The tiers, the gravest first."""
@@ -185,9 +239,40 @@ class Policy(Contract):
             return None
         return next(tier for tier in self.tiers_from_the_top if score >= tier.at_least)
 
+    def approver(self, id_: str) -> Approver | None:
+        """The approver of that id."""
+        return self._approvers.get(id_)
+
+    def relay_key(self, id_: str, key_id: str) -> PublicKey | None:
+        """A callback server's key."""
+        return next((key for relay in self.relays if relay.id == id_ for key in relay.keys if key.id == key_id), None)
+
+    def sender(self, tenant_id: str, agent: str) -> Sender | None:
+        """The agent that signs by that name for that tenant."""
+        return self._senders.get((tenant_id, agent))
+
+    @cached_property
+    def _approvers(self) -> Mapping[str, Approver]:
+        return {approver.id: approver for approver in self.approvers}
+
+    @cached_property
+    def _senders(self) -> Mapping[tuple[str, str], Sender]:
+        return {(sender.tenant_id, sender.agent): sender for sender in self.senders}
+
     def canonical(self) -> bytes:
         """The document as it stands in the log: canonical JSON (RFC 8785)."""
         return rfc8785.dumps(self.model_dump(mode="json"))
+
+
+def _require_distinct(what: str, names: Sequence[str]) -> None:
+    """That no name stands twice.
+
+    Raises:
+        ValueError: one does.
+    """
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise ValueError(f"{what} {twice[0]!r} is there twice")
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,33 @@ class Reason(StrEnum):
     NOT_APPLICABLE = "not_applicable"
     WRONG_TOKEN = "wrong_token"  # noqa: S105  # a reason code
     RESULT_TOO_LARGE = "result_too_large"
+    DUPLICATE_ITEM = "duplicate_item"
+    INVALID_ITEM = "invalid_item"
+    INVALID_POLICY = "invalid_policy"
+    TOO_MANY_HELD = "too_many_held"
+    UNKNOWN_ITEM = "unknown_item"
+    ITEM_CLOSED = "item_closed"
+    AFTER_DEADLINE = "after_deadline"
+    WRONG_DIGEST = "wrong_digest"
+    WRONG_NONCE = "wrong_nonce"
+    WRONG_POLICY = "wrong_policy"
+    UNSIGNED = "unsigned"
+    BAD_SIGNATURE = "bad_signature"
+    UNKNOWN_APPROVER = "unknown_approver"
+    UNKNOWN_RELAY = "unknown_relay"
+    UNKNOWN_SENDER = "unknown_sender"
+    UNKNOWN_KEY = "unknown_key"
+    KEY_NOT_YET_VALID = "key_not_yet_valid"
+    KEY_EXPIRED = "key_expired"
+    KEY_REVOKED = "key_revoked"
+    NO_ACCOUNT = "no_account"
+    WRONG_TENANT = "wrong_tenant"
+    WRONG_ROLE = "wrong_role"
+    REQUESTER = "requester"
+    OPERATES_REQUESTER = "operates_requester"
+    ALREADY_VOTED = "already_voted"
+    SAME_PERSON = "same_person"
+    REPLAYED = "replayed"
 
 
 MEANINGS: dict[Reason, str] = {
@@ -73,5 +100,32 @@ MEANINGS: dict[Reason, str] = {
     Reason.NOT_APPLICABLE: "the workflow, as it stands, does not take this command",
     Reason.WRONG_TOKEN: "the attempt's token is not the one that was commanded",
     Reason.RESULT_TOO_LARGE: "the result is larger than may travel by itself",
+    Reason.DUPLICATE_ITEM: "there is, or was, an item with the same message and bytes",
+    Reason.INVALID_ITEM: "the held record does not say what its item says it does",
+    Reason.INVALID_POLICY: "the proposed policy cannot follow the one in force",
+    Reason.TOO_MANY_HELD: "its sender has as many items waiting as the policy allows",
+    Reason.UNKNOWN_ITEM: "there is no item of this id, or it is closed and forgotten",
+    Reason.ITEM_CLOSED: "the item has been decided",
+    Reason.AFTER_DEADLINE: "the item's deadline has passed",
+    Reason.WRONG_DIGEST: "the decision is about other bytes than the item's",
+    Reason.WRONG_NONCE: "the decision names another nonce than the item's",
+    Reason.WRONG_POLICY: "the decision names another policy, or kind of item, than the item does",
+    Reason.UNSIGNED: "there is no signature",
+    Reason.BAD_SIGNATURE: "the signature does not fit the bytes and the key",
+    Reason.UNKNOWN_APPROVER: "the policy in force has no such approver",
+    Reason.UNKNOWN_RELAY: "the policy in force has no such callback server",
+    Reason.UNKNOWN_SENDER: "the policy in force has no such sender",
+    Reason.UNKNOWN_KEY: "the signer has no such key",
+    Reason.KEY_NOT_YET_VALID: "the key was not valid yet",
+    Reason.KEY_EXPIRED: "the key was not valid any more",
+    Reason.KEY_REVOKED: "the key is revoked, and with it all it signed",
+    Reason.NO_ACCOUNT: "the approver has no account on a platform that a callback server could speak for",
+    Reason.WRONG_TENANT: "the approver has no say on items of this tenant",
+    Reason.WRONG_ROLE: "the approver has none of the roles that the item asks for",
+    Reason.REQUESTER: "the approver is who asks",
+    Reason.OPERATES_REQUESTER: "the approver operates who asks",
+    Reason.ALREADY_VOTED: "the approver has voted on this item",
+    Reason.SAME_PERSON: "somebody who counts as the same person has voted on this item",
+    Reason.REPLAYED: "this decision has been counted before",
 }
 """What each code means, in words for people."""

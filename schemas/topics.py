@@ -58,10 +58,13 @@ class Topic:
 
 IN_MESSAGES = "in.messages"
 IN_WORKFLOWS = "in.workflows"
+IN_DECISIONS = "in.decisions"
 CONTROL = "control"
 MESSAGES = "messages"
 DELIVERIES = "deliveries"
 DELIBERATION = "deliberation"
+VERDICTS = "verdicts"
+DELIBERATION_STATUS = "deliberation-status"
 REJECTED = "rejected"
 AUDIT = "audit"
 LANES = "lanes"
@@ -76,10 +79,15 @@ WORKFLOW_STATUS = "workflow-status"
 
 GATEWAY_MESSAGES = "gateway-messages"
 GATEWAY_WORKFLOWS = "gateway-workflows"
+GATEWAY_DECISIONS = "gateway-decisions"
 TRIAGE = "triage"
 ORCHESTRATOR = "orchestrator"
-LANE_AGENTS = (GATEWAY_MESSAGES, GATEWAY_WORKFLOWS, TRIAGE, ORCHESTRATOR)
+DELIBERATOR = "deliberation"
+LANE_AGENTS = (GATEWAY_MESSAGES, GATEWAY_WORKFLOWS, GATEWAY_DECISIONS, TRIAGE, ORCHESTRATOR, DELIBERATOR)
 """The agents that run on lanes; each has a changelog and a topic of dead letters."""
+
+APPROVERS = "approvers"
+"""The role of people, bots and callback servers that decide."""
 
 DEFAULT_QUEUE = "default"
 """The queue of activities that there always is."""
@@ -104,7 +112,7 @@ _SHARED = (
         key="policy",
         contract="Policy",
         retention=None,
-        writers=("policy-publisher",),
+        writers=("policy-publisher", DELIBERATOR),
         readers=("every lane",),
     ),
     Topic(
@@ -122,18 +130,39 @@ _SHARED = (
         key="to_agent, else conversation_id",
         contract="AgentMessage",
         retention=_WEEK,
-        writers=(TRIAGE, "deliberation"),
+        writers=(TRIAGE, DELIBERATOR),
         readers=("agents",),
         lane_input=False,
     ),
     Topic(
         name=DELIBERATION,
-        purpose="messages that wait for approvals",
-        key="item_id",
-        contract="AgentMessage, DeliberationItem in acgs-item",
+        purpose="what waits for approvals, decisions on it that passed their gateway, and the agent's timers",
+        key="item_id; of the policy's next epoch, policy",
+        contract="AgentMessage and others, DeliberationItem in acgs-item; Decision",
         retention=None,
-        writers=(TRIAGE, ORCHESTRATOR, "deliberation"),
-        readers=("deliberation", "approval bots", "dashboards"),
+        writers=(TRIAGE, ORCHESTRATOR, GATEWAY_DECISIONS, DELIBERATOR),
+        readers=(DELIBERATOR, APPROVERS, "dashboards"),
+    ),
+    Topic(
+        name=VERDICTS,
+        purpose="the public record: how each item ended, with every vote and signature",
+        key="item_id",
+        contract="DeliberationVerdict",
+        retention=None,
+        writers=(DELIBERATOR,),
+        readers=(APPROVERS, "dashboards", "auditors"),
+        lane_input=False,
+    ),
+    Topic(
+        name=DELIBERATION_STATUS,
+        purpose="how each item stands",
+        key="item_id",
+        contract="DeliberationStatus",
+        retention=None,
+        writers=(DELIBERATOR,),
+        readers=(APPROVERS, "dashboards", "operators"),
+        cleanup=Cleanup.COMPACT,
+        lane_input=False,
     ),
     Topic(
         name=IN_WORKFLOWS,
@@ -151,8 +180,18 @@ _SHARED = (
         key="workflow_id",
         contract="WorkflowCommand, WorkflowVerdict",
         retention=_WEEK,
-        writers=(GATEWAY_WORKFLOWS, ORCHESTRATOR, "deliberation"),
+        writers=(GATEWAY_WORKFLOWS, ORCHESTRATOR, DELIBERATOR),
         readers=(ORCHESTRATOR,),
+    ),
+    Topic(
+        name=IN_DECISIONS,
+        purpose="signed decisions of approvers, bots and callback servers; untrusted",
+        key="any",
+        contract="Decision",
+        retention=_WEEK,
+        writers=(APPROVERS,),
+        readers=(GATEWAY_DECISIONS,),
+        public=True,
     ),
     Topic(
         name=ACTIVITY_RESULTS,
@@ -219,8 +258,8 @@ _SHARED = (
         key="as it came",
         contract="Rejection in headers",
         retention=timedelta(days=3),
-        writers=(GATEWAY_MESSAGES, GATEWAY_WORKFLOWS, ORCHESTRATOR),
-        readers=("operators", "workflow-clients"),
+        writers=(GATEWAY_MESSAGES, GATEWAY_WORKFLOWS, GATEWAY_DECISIONS, ORCHESTRATOR, DELIBERATOR),
+        readers=("operators", "workflow-clients", APPROVERS),
         max_bytes=8 * MIB,
         lane_input=False,
     ),
@@ -302,7 +341,7 @@ def _tenant_deliveries(tenant: str) -> Topic:
         key="to_agent, else conversation_id",
         contract="AgentMessage",
         retention=_WEEK,
-        writers=(TRIAGE, "deliberation"),
+        writers=(TRIAGE, DELIBERATOR),
         readers=(f"agents of {tenant}",),
         lane_input=False,
     )

@@ -41,3 +41,7 @@ class ClaimMissingError(ClaimStoreError):
 
 class ClaimDamagedError(ClaimStoreError):
     """What the claim-check store has is not what was put."""
+
+
+class KeyFileError(StreamsError):
+    """A signing key cannot be read, written or used."""

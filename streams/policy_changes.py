@@ -11,6 +11,8 @@ from schemas.policy import Policy
 
 ABSENT = "-"
 _SHOWN_HASH_CHARACTERS = 8
+_NAMES = ("name", "id", "agent")
+"""By what items of lists are told apart; the first of these fields that they have."""
 _READ_BEST_AS_ONE = frozenset({"tools", "tiers", "accepted_hashes"})
 
 
@@ -69,7 +71,10 @@ def _places(place: str, value: JsonValue) -> Iterator[tuple[str, JsonValue]]:
 
 
 def _by_name(items: list[JsonValue]) -> dict[str, JsonValue]:
-    return {str(item["name"]): item for item in items if isinstance(item, dict) and "name" in item}
+    found = [
+        (next((item[name] for name in _NAMES if name in item), None), item) for item in items if isinstance(item, dict)
+    ]
+    return {str(name): item for name, item in found if name is not None}
 
 
 def _reads_best_as_one(place: str) -> bool:

@@ -17,7 +17,8 @@ from compensation.definition import WorkflowDefinition
 from compensation.status import CLOSED, PARKED, STEP_TRANSITIONS, WORKFLOW_TRANSITIONS
 from schemas.activity import ActivityCancel, ActivityCommand, ActivityResult, Heartbeat
 from schemas.audit import AuditRecord
-from schemas.deliberation import DeliberationItem
+from schemas.decision import Decision
+from schemas.deliberation import DeliberationItem, DeliberationStatus, DeliberationVerdict
 from schemas.message import AgentMessage
 from schemas.policy import Policy
 from schemas.rejection import Rejection
@@ -39,7 +40,10 @@ _CONTRACTS: Mapping[str, type[BaseModel] | TypeAdapter[Any]] = {
     "agent-message": AgentMessage,
     "audit-record": AuditRecord,
     "compensation-record": CompensationRecord,
+    "decision": Decision,
     "deliberation-item": DeliberationItem,
+    "deliberation-status": DeliberationStatus,
+    "deliberation-verdict": DeliberationVerdict,
     "heartbeat": Heartbeat,
     "policy": Policy,
     "rejection": Rejection,

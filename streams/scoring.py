@@ -23,7 +23,7 @@ class Verdict:
         """reject, hold or deliver."""
         if self.refused is not None or self.triage is None:
             return "reject"
-        return "deliver" if self.triage.tier is None else "hold"
+        return "deliver" if self.triage.terms is None else "hold"
 
 
 def judge(value: bytes, policy: PublishedPolicy, now_ms: int, route: Route = _ROUTE) -> Verdict:

@@ -1,6 +1,5 @@
 """What the orchestrator holds for approval: a call, an approval node, or a start whose compensations weigh too much."""
 
-import hashlib
 import uuid
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -12,10 +11,10 @@ from compensation.durable.effects import Headers, Scorer
 from compensation.durable.rows import Case
 from compensation.durable.weighing import heaviest_undo
 from schemas import deliberation, envelope
+from schemas.decision import ItemKind
 from schemas.policy import PublishedPolicy, Tier
 from schemas.score import ScoreCard, encode_card
 
-_NONCE_BYTES = 16
 _SPACE = uuid.UUID("8a1f4f0e-9d0c-5b52-9d57-0c4a3a0c7d1e")
 """The namespace of what workflows ask approval for."""
 
@@ -93,27 +92,31 @@ def _item(case: Case, node: str | None, asked: Mapping[str, object], terms: _Ter
         raise RuntimeError("what needs no approval is not held")
     named = {"v": 1, "workflow_id": case.workflow_id, "run": case.run, "node": node, "tenant_id": case.tenant_id}
     value = orjson.dumps({**named, "requested_by": case.requested_by, **asked})
-    digest = hashlib.sha256(value).hexdigest()
+    digest = deliberation.digest_of(value)
     message_id = str(uuid.uuid5(_SPACE, f"{case.run}/{node or ''}"))
     item_id = deliberation.item_id(message_id, digest, 0)
-    deadline_s = int(tier.deadline.total_seconds())
     item = deliberation.DeliberationItem(
         item_id=item_id,
+        kind=ItemKind.WORKFLOW,
         message_id=message_id,
         digest=digest,
         generation=0,
-        tier=tier.name,
-        approvals=tier.approvals,
-        roles=tier.roles,
-        deadline_s=deadline_s if deadline_ms is None else max(1, min(deadline_s, deadline_ms // 1000)),
+        **deliberation.terms_of(tier, None if deadline_ms is None else deadline_ms // 1_000)._asdict(),
         expires_at=None,
-        nonce=hashlib.sha256(entropy + item_id.encode()).digest()[:_NONCE_BYTES].hex(),
+        nonce=deliberation.nonce_of(entropy, item_id),
+        policy=policy.reference,
+        tenant_id=case.tenant_id,
+        sender=case.requested_by,
+        sender_verified=False,
+        constitutional_hash=case.constitutional_hash,
+        score=None if card is None else card.score,
+        tool=None if card is None else card.tool,
     )
     headers: Headers = (
         (envelope.VERSION, envelope.CURRENT_VERSION),
         (envelope.POLICY, policy.reference.encode()),
         (envelope.WORKFLOW, case.workflow_id.encode()),
-        (envelope.ITEM, orjson.dumps(item.model_dump(mode="json"))),
+        (envelope.ITEM, item.model_dump_json().encode()),
     )
     why = f"{tier.approvals} approvals of tier {tier.name}"
     if card is None:

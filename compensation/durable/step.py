@@ -272,7 +272,7 @@ class Progress:
         case = self.case
         closed = Closed(case.run, case.secret, case.content, case.tenant_id, head.row.state, head.row.version)
         forgotten = [leaf_key(self.workflow_id, id_) for id_ in case.prepared.nodes]
-        kept = Keep(head_key(self.workflow_id), closed, self._forgotten_ms())
+        kept: Keep = Keep(head_key(self.workflow_id), closed, self._forgotten_ms())
         return [kept, Forget(case_key(self.workflow_id)), *map(Forget, forgotten)]
 
     def _forgotten_ms(self) -> int:

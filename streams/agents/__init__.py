@@ -5,6 +5,7 @@ from typing import Any
 
 from schemas import topics
 from schemas.policy import Policy
+from streams.agents.deliberation import deliberation_agent
 from streams.agents.gateway import ROUTES, gateway
 from streams.agents.naming import Naming
 from streams.agents.orchestrator import orchestrator_agent
@@ -34,5 +35,6 @@ def _agents(naming: Naming, measures: Measures, in_force: Policy | None) -> Mapp
     return {
         **gateways,
         topics.TRIAGE: lambda: triage_agent(naming, measures, tenants),
+        topics.DELIBERATOR: lambda: deliberation_agent(naming, measures, tenants),
         topics.ORCHESTRATOR: lambda: orchestrator_agent(naming, measures, queues),
     }

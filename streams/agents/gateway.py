@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from handlers.gateway import DECISION_VERSION, Admission, Refused
+from handlers.senders import Sent, claims_signature
 from schemas import envelope, topics
+from schemas.decision import Decision
+from schemas.deliberation import key_of
+from schemas.effects import Headers
 from schemas.message import AgentMessage
 from schemas.policy import PublishedPolicy
 from schemas.workflow import WorkflowCommand
@@ -31,13 +35,23 @@ ROUTES = (
         topics.GATEWAY_MESSAGES,
         topics.IN_MESSAGES,
         topics.MESSAGES,
-        Admission(AgentMessage, lambda message: message.conversation_id.lower()),
+        Admission(
+            AgentMessage,
+            lambda message: message.conversation_id.lower(),
+            lambda message: Sent(message.tenant_id, message.from_agent),
+        ),
     ),
     Route(
         topics.GATEWAY_WORKFLOWS,
         topics.IN_WORKFLOWS,
         topics.WORKFLOWS,
         Admission(WorkflowCommand, lambda command: command.workflow_id),
+    ),
+    Route(
+        topics.GATEWAY_DECISIONS,
+        topics.IN_DECISIONS,
+        topics.DELIBERATION,
+        Admission(Decision, lambda decision: key_of(decision.kind, decision.item_id)),
     ),
 )
 """Every way in. Each row is an agent of its own, so that a flood on one topic delays nothing on another."""
@@ -46,18 +60,22 @@ ROUTES = (
 def gateway(route: Route, naming: Naming, measures: Measures) -> Agent[None, PublishedPolicy]:
     """The agent of one route."""
     internal, rejected = naming.topic(route.internal), naming.topic(topics.REJECTED)
+    verifies_senders = route.admission.verifies_senders
 
     def handle(view: View[None, PublishedPolicy], record: Record) -> Sequence[Emit]:
         published = view.control
         source = envelope.encode_source(record.topic, record.partition, record.offset)
         decided = route.admission.decide(record.value, record.headers, published, view.clock_ms)
-        stamp = (
+        stamp: Headers = (
             (envelope.VERSION, envelope.CURRENT_VERSION),
             (envelope.SOURCE, source),
             (envelope.POLICY, published.reference.encode()),
         )
         if isinstance(decided, Refused):
             return (_rejection(rejected, record, decided, stamp),)
+        if verifies_senders:
+            is_verified = bool(record.headers) and claims_signature(record.headers)
+            stamp = (*stamp, (envelope.SENDER_VERIFIED, b"true" if is_verified else b"false"))
         return (Emit(internal, decided, record.value, (*stamp, *record.headers)),)
 
     return Agent(
@@ -72,7 +90,7 @@ def gateway(route: Route, naming: Naming, measures: Measures) -> Agent[None, Pub
     )
 
 
-def _rejection(topic: str, record: Record, refused: Refused, stamp: Sequence[tuple[str, bytes]]) -> Emit:
+def _rejection(topic: str, record: Record, refused: Refused, stamp: Headers) -> Emit:
     headers = (
         *stamp,
         (envelope.REASON, refused.reason.value.encode()),

@@ -1,22 +1,18 @@
 """The triage agent: scores each admitted message, delivers the harmless, holds the dangerous."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
-import orjson
 from pydantic import JsonValue
 
 from handlers import impact, triage
 from schemas import deliberation, envelope, topics
 from schemas.deliberation import DeliberationItem
-from schemas.policy import PublishedPolicy, Tier
+from schemas.policy import PublishedPolicy
 from streams.agents.control import control_input
 from streams.agents.naming import Naming
 from streams.engine.agent import Agent, View
 from streams.engine.records import Emit, Record
 from streams.metrics import Measures
-
-_NONCE_BYTES = 16
 
 
 def triage_agent(naming: Naming, measures: Measures, tenants: Sequence[str] = ()) -> Agent[None, PublishedPolicy]:
@@ -26,22 +22,23 @@ def triage_agent(naming: Naming, measures: Measures, tenants: Sequence[str] = ()
     def handle(view: View[None, PublishedPolicy], record: Record) -> Sequence[Emit]:
         value = record.value or b""
         message = triage.parse(value)
-        decided = triage.decide(message, view.control)
+        is_verified = _header(record, envelope.SENDER_VERIFIED) == b"true"
+        decided = triage.decide(message, view.control, sender_verified=is_verified)
         headers = (
             *record.headers,
             (envelope.CARD, impact.encode_card(decided.card)),
-            (envelope.SENDER_VERIFIED, b"false"),
             (envelope.EXECUTABLE, b"true" if decided.executable else b"false"),
-            (envelope.DELIVERY_ID, envelope.delivery_id(_source(record))),
+            (envelope.DELIVERY_ID, envelope.delivery_id(_header(record, envelope.SOURCE))),
         )
-        if decided.tier is None:
+        if decided.terms is None:
             topic = (
                 deliveries if decided.tenant_topic is None else naming.topic(topics.deliveries_of(decided.tenant_topic))
             )
             return (Emit(topic, decided.receiver.encode(), value, headers, measure=decided.card.score),)
-        item = _item(message, value, decided.tier, view.entropy())
-        headers = (*headers, (envelope.ITEM, orjson.dumps(item.model_dump(mode="json"))))
-        return (Emit(held, item.item_id.encode(), value, headers, measure=decided.card.score),)
+        item = _item(message, value, decided, view, sender_verified=is_verified)
+        key = deliberation.key_of(item.kind, item.item_id).encode()
+        headers = (*headers, (envelope.ITEM, item.model_dump_json().encode()))
+        return (Emit(held, key, value, headers, measure=decided.card.score),)
 
     def of_tenants(tenants: Sequence[str]) -> tuple[str, ...]:
         return tuple(naming.topic(topics.deliveries_of(tenant)) for tenant in tenants)
@@ -59,28 +56,44 @@ def triage_agent(naming: Naming, measures: Measures, tenants: Sequence[str] = ()
     )
 
 
-def _source(record: Record) -> bytes:
-    """Where the producer's record stands. Headers of ours come first, so the first of that name is ours."""
+def _header(record: Record, wanted: str) -> bytes:
+    """A header of ours. Ours come first, so the first of that name is ours."""
     for name, content in record.headers:
-        if name == envelope.SOURCE and content is not None:
+        if name == wanted and content is not None:
             return content
-    raise ValueError("the record has no source: no gateway wrote it")
+    raise ValueError(f"the record has no header {wanted}: no gateway wrote it")
 
 
-def _item(message: Mapping[str, JsonValue], value: bytes, tier: Tier, entropy: bytes) -> DeliberationItem:
-    digest = hashlib.sha256(value).hexdigest()
+def _item(
+    message: Mapping[str, JsonValue],
+    value: bytes,
+    decided: triage.Triage,
+    view: View[None, PublishedPolicy],
+    *,
+    sender_verified: bool,
+) -> DeliberationItem:
+    if decided.terms is None:
+        raise ValueError("what is delivered is not held")
+    digest = deliberation.digest_of(value)
     message_id = str(message["message_id"])
-    return DeliberationItem.model_validate(
-        {
-            "item_id": deliberation.item_id(message_id, digest, 0),
-            "message_id": message_id,
-            "digest": digest,
-            "generation": 0,
-            "tier": tier.name,
-            "approvals": tier.approvals,
-            "roles": tier.roles,
-            "deadline_s": int(tier.deadline.total_seconds()),
-            "expires_at": message.get("expires_at"),
-            "nonce": entropy[:_NONCE_BYTES].hex(),
-        }
-    )
+    item_id = deliberation.item_id(message_id, digest, 0)
+    said = {
+        **decided.terms._asdict(),
+        "item_id": item_id,
+        "kind": decided.kind,
+        "message_id": message_id,
+        "digest": digest,
+        "generation": 0,
+        "expires_at": message.get("expires_at"),
+        "nonce": deliberation.nonce_of(view.entropy(), item_id),
+        "policy": view.control.reference,
+        "tenant_id": message["tenant_id"],
+        "sender": message["from_agent"],
+        "sender_verified": sender_verified,
+        "constitutional_hash": message["constitutional_hash"],
+        "receiver": decided.receiver,
+        "tenant_topic": decided.tenant_topic,
+        "score": decided.card.score,
+        "tool": decided.card.tool,
+    }
+    return DeliberationItem.model_validate(said)

@@ -11,7 +11,7 @@ import orjson
 
 from schemas.policy import PublishedPolicy, from_toml, published
 from schemas.score import ScoreCard, display
-from streams.cli.output import clean, count, flush, length, say, screen, table, tell, text, write_line
+from streams.cli.output import age, clean, count, flush, say, screen, table, tell, text, write_line
 from streams.cli.session import engine_if_any, wait_for
 from streams.control import in_force
 from streams.errors import StreamsError
@@ -106,9 +106,10 @@ def _show(line: Line, verdict: Verdict) -> None:
     if triage is None:
         return
     _show_factors(triage.card)
-    if triage.tier is not None:
-        of = f"{triage.tier.approvals} of {', '.join(triage.tier.roles)}"
-        say(f"  tier {triage.tier.name}: {of} must agree within {length(triage.tier.deadline)}")
+    terms = triage.terms
+    if terms is not None:
+        of = f"{terms.approvals} of {', '.join(dict.fromkeys(terms.roles))}"
+        say(f"  tier {terms.tier}: {of} must agree within {age(terms.deadline_s * 1_000)}")
 
 
 def _show_factors(card: ScoreCard) -> None:
@@ -134,7 +135,7 @@ def _document(line: Line, verdict: Verdict) -> dict[str, object]:
         "verdict": verdict.word,
         "reason": refused and refused.reason.value,
         "detail": refused and refused.detail,
-        "tier": triage and triage.tier and triage.tier.name,
+        "tier": triage and triage.terms and triage.terms.tier,
         "executable": triage and triage.executable,
         "card": triage and asdict(triage.card),
     }

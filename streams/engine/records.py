@@ -51,6 +51,15 @@ class Emit(NamedTuple):
     measure: object = None
 
 
+class Broadcast(NamedTuple):
+    """Write the same record to every partition of a topic."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
 class Put(NamedTuple, Generic[Row]):
     """Store a row. With `due_ms` a timer fires for it once the lane's time has reached that millisecond."""
 
@@ -65,5 +74,5 @@ class Delete(NamedTuple):
     key: str
 
 
-Effect = Emit | Put[Row] | Delete
+Effect = Emit | Broadcast | Put[Row] | Delete
 """What a handler may ask for. The effects of one record happen together or not at all."""

@@ -13,7 +13,7 @@ from streams.engine import dead_letters, digest
 from streams.engine.agent import Agent, Control
 from streams.engine.dead_letters import Kind
 from streams.engine.errors import ConfigurationError, ControlRefusedError, OutputTooLargeError, UnreadableError
-from streams.engine.records import Delete, Effect, Emit, Headers, Put, Record, Row
+from streams.engine.records import Broadcast, Delete, Effect, Emit, Headers, Put, Record, Row
 from streams.engine.state import (
     ACCEPTED_KEY,
     CONTROL_KEY,
@@ -283,6 +283,10 @@ class TurnInProgress(Generic[Row, Control]):
                 placed.append(self._place(topic, None, key, value, headers))
                 if measure is not None:
                     measures.append(measure)
+            elif isinstance(effect, Broadcast):
+                topic, key, value, headers = effect
+                count = self._partitions.get(topic) or self._no_output(topic)
+                placed += [self._place(topic, partition, key, value, headers) for partition in range(count)]
             elif isinstance(effect, Put):
                 rows.append(self._encoded(effect))
             else:

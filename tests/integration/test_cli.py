@@ -39,6 +39,7 @@ from tests.support.product import (
     policy,
     spine,
 )
+from tests.support.signing import owners
 from tests.support.workers import running
 
 ROOT = Path(__file__).parents[2]
@@ -179,7 +180,7 @@ async def test_of_publishers_at_once_one_at_most_publishes_an_epoch(settings: En
 
 async def test_once_a_policy_names_owners_it_is_not_published_over(settings: EngineSettings, acgs: Acgs) -> None:
     await install_product(settings)
-    await control.publish(settings, policy(2, owners=("ann", "bob")))
+    await control.publish(settings, policy(2, **owners("ann", "bob")))
     told = await acgs("policy", "publish", "--next-epoch")
     assert told.code == 1
     assert "ann, bob" in told.err

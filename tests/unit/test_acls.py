@@ -22,8 +22,13 @@ def may(principal: str, operation: str, topic: str) -> bool:
 
 def test_producers_write_public_topics_and_touch_nothing_else() -> None:
     own = [acl for acl in FOUND if acl.principal == "User:producers"]
-    assert {acl.name for acl in own} == PUBLIC
+    assert {acl.name for acl in own} == PUBLIC - {"acgs.in.decisions"}
     assert all(acl.operations == ("Describe", "Write") and not acl.prefixed for acl in own)
+
+
+def test_approvers_write_decisions_and_nothing_else() -> None:
+    written = {acl.name for acl in FOUND if acl.principal == "User:approvers" and "Write" in acl.operations}
+    assert written == {"acgs.in.decisions"}
 
 
 def test_only_lanes_and_named_tools_have_transactional_ids() -> None:
@@ -42,7 +47,7 @@ def test_a_lanes_transactional_ids_are_its_own() -> None:
     "topic", [topics.MESSAGES, topics.DELIVERIES, topics.DELIBERATION, topics.REJECTED, topics.CONTROL]
 )
 def test_nobody_from_outside_writes_behind_the_gateway(topic: str) -> None:
-    outside = {acl.principal for acl in FOUND} - LANES - TOOLS - {"User:deliberation"}
+    outside = {acl.principal for acl in FOUND} - LANES - TOOLS
     assert not [principal for principal in outside if may(principal, "Write", f"acgs.{topic}")]
 
 

@@ -10,6 +10,7 @@ from streams.cli.main import main
 from streams.policies import default_policy
 from streams.policy_changes import ABSENT, Change, between, to_toml
 from tests.support.product import HASH, NEXT_HASH, policy
+from tests.support.signing import approver, owners
 
 
 def check(file: Path) -> Result:
@@ -54,7 +55,7 @@ def test_json_is_the_document_as_it_stands_in_the_log() -> None:
     assert told.stdout.encode() == default_policy().canonical() + b"\n"
 
 
-@given(st.sampled_from([default_policy(), policy(), policy(3, (HASH, NEXT_HASH), owners=("ann", "bob"))]))
+@given(st.sampled_from([default_policy(), policy(), policy(3, (HASH, NEXT_HASH), **owners("ann", "bob"))]))
 def test_a_policy_written_for_people_reads_back_as_it_was(document: Policy) -> None:
     assert from_toml(to_toml(document)) == document
 
@@ -67,7 +68,8 @@ def test_two_policies_that_differ_in_their_number_only_are_the_same() -> None:
     ("after", "change"),
     [
         (policy(hold_at=8_100, unknown_tool=8_100), Change("hold_at", "8000", "8100")),
-        (policy(owners=("ann",)), Change("owners", ABSENT, '["ann"]')),
+        (policy(**owners("ann", "bob")), Change("owners", ABSENT, '["ann","bob"]')),
+        (policy(approvers=(approver("ann", "lead"),)), Change("approvers.ann.roles", ABSENT, '["lead"]')),
         (policy(hashes=(HASH, NEXT_HASH)), Change(f"accepted_hashes.{NEXT_HASH[:8]}...", ABSENT, "yes")),
         (
             policy().model_copy(update={"tools": {}}),

@@ -8,20 +8,29 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from handlers.gateway import REASONS, Admission, Refused
+from handlers.gateway import REASONS, SENDER_REASONS, Admission, Refused
+from schemas import envelope
 from schemas import policy as policies
 from schemas.message import AgentMessage, MessageType
 from schemas.policy import AcceptedHash
 from schemas.reasons import MEANINGS, Reason
+from schemas.registry import Sender
 from schemas.topics import MAX_MESSAGE_BYTES
 from streams.agents.gateway import ROUTES
 from tests.support.product import HASH, encoded, message, policy
+from tests.support.signing import key, public
 
 NOW_MS = 1_800_000_000_000
 WITHDRAWN = "00000000000000ff"
 ADMISSION: Admission[AgentMessage] = ROUTES[0].admission
+SENDERS = (
+    Sender(agent="planner", tenant_id="acme", keys=(public("planner"),)),
+    Sender(agent="late", tenant_id="acme", keys=(public("late", valid_until="2020-01-01T00:00:00Z"),)),
+    Sender(agent="early", tenant_id="acme", keys=(public("early", valid_from="2100-01-01T00:00:00Z"),)),
+    Sender(agent="lost", tenant_id="acme", keys=(public("lost", revoked_at="2020-01-01T00:00:00Z"),)),
+)
 PUBLISHED = policies.published(
-    policy()
+    policy(senders=SENDERS)
     .model_copy(
         update={
             "accepted_hashes": (
@@ -34,6 +43,12 @@ PUBLISHED = policies.published(
 )
 
 Headers = list[tuple[str, bytes | None]]
+
+
+def signature(name: str, value: bytes) -> tuple[str, bytes | None]:
+    return envelope.SIGNATURE, key(name).message_signature(value)
+
+
 DEEP: Any = 1
 for _ in range(40):
     DEEP = [DEEP]
@@ -70,7 +85,29 @@ EXAMPLES: list[tuple[Reason, bytes | None, Headers]] = [
     (Reason.HEADERS_TOO_LARGE, encoded(), [("h", b"x" * 16_384)]),
     (Reason.RESERVED_HEADER, encoded(), [("acgs-source", b"in.messages/0/0")]),
     (Reason.RESERVED_HEADER, encoded(), [("Lane-Timer", b"1")]),
+    (Reason.UNKNOWN_SENDER, encoded(from_agent="other"), [signature("planner", encoded(from_agent="other"))]),
+    (Reason.UNKNOWN_SENDER, encoded(tenant_id="other"), [signature("planner", encoded(tenant_id="other"))]),
+    (Reason.UNKNOWN_KEY, encoded(), [signature("late", encoded())]),
+    (Reason.BAD_SIGNATURE, encoded(), [signature("planner", encoded(1))]),
+    (Reason.BAD_SIGNATURE, encoded(), [signature("planner", encoded())] * 2),
+    (Reason.BAD_SIGNATURE, encoded(), [(envelope.SIGNATURE, None)]),
+    (Reason.BAD_SIGNATURE, encoded(), [(envelope.SIGNATURE, b"nonsense")]),
+    (Reason.KEY_EXPIRED, encoded(from_agent="late"), [signature("late", encoded(from_agent="late"))]),
+    (Reason.KEY_NOT_YET_VALID, encoded(from_agent="early"), [signature("early", encoded(from_agent="early"))]),
+    (Reason.KEY_REVOKED, encoded(from_agent="lost"), [signature("lost", encoded(from_agent="lost"))]),
 ]
+
+
+def test_a_message_that_its_sender_has_signed_passes() -> None:
+    assert isinstance(decide(encoded(), [("trace", b"1"), signature("planner", encoded())]), bytes)
+
+
+def test_a_signature_of_a_decision_is_none_of_a_message() -> None:
+    value = encoded()
+    forged = f"{key('planner').id}:{key('planner').sign(b'acgs-decision-v1' + value)}".encode()
+    refused = decide(value, [(envelope.SIGNATURE, forged)])
+    assert isinstance(refused, Refused)
+    assert refused.reason is Reason.BAD_SIGNATURE
 
 
 def decide(value: bytes | None, headers: Headers | None = None) -> bytes | Refused:
@@ -92,7 +129,7 @@ def test_each_reason_has_an_example(reason: Reason, value: bytes | None, headers
 
 
 def test_no_reason_of_a_gateway_is_without_an_example() -> None:
-    assert {reason for reason, _, _ in EXAMPLES} == REASONS
+    assert {reason for reason, _, _ in EXAMPLES} == REASONS | SENDER_REASONS
 
 
 def test_no_reason_is_without_a_meaning() -> None:
@@ -205,7 +242,7 @@ def test_no_record_raises_and_each_is_admitted_or_refused(value: bytes | None, h
         assert read["constitutional_hash"] == HASH
         assert decided == read["conversation_id"].lower().encode()
     else:
-        assert decided.reason in REASONS
+        assert decided.reason in REASONS | SENDER_REASONS
         decided.detail.encode()
 
 
