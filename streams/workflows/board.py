@@ -14,8 +14,8 @@ from streams.broker import read_to_end, reading, records_of, require_topics
 from streams.engine import client
 from streams.engine.client import Consumer, EngineSettings, TopicPartition
 from streams.engine.records import Record
+from streams.places import partition_of
 from streams.workflows.errors import WorkflowUnknownError
-from streams.workflows.places import partition_of
 
 ORDERED = frozenset(
     {

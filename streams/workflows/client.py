@@ -21,11 +21,12 @@ from streams.engine import client
 from streams.engine.client import EngineSettings, Producer
 from streams.engine.records import Record
 from streams.errors import StreamsError
+from streams.following import Follower
+from streams.refusals import Refusals
 from streams.workflows import commands
-from streams.workflows.answering import Answers, Refusals
+from streams.workflows.answering import Answers
 from streams.workflows.commands import Prepared, Sender
-from streams.workflows.errors import WorkflowError, not_taken, not_written
-from streams.workflows.following import Follower
+from streams.workflows.errors import WorkflowError, WorkflowRejectedError, not_taken, not_written
 from streams.workflows.handle import WorkflowHandle
 from streams.workflows.watching import Watch, Watches
 
@@ -59,7 +60,11 @@ class WorkflowClient:
         self._answer_within = answer_within
         self._inbox = naming.topic(topics.IN_WORKFLOWS)
         status = naming.topic(topics.WORKFLOW_STATUS)
-        self._watches, self._answers, self._refusals = Watches(settings, status), Answers(), Refusals(self._inbox)
+        self._watches, self._answers, self._refusals = (
+            Watches(settings, status),
+            Answers(),
+            Refusals(self._inbox, WorkflowRejectedError),
+        )
         self._take_from = {
             status: self._watches.take,
             naming.topic(topics.WORKFLOW_EVENTS): self._answers.take,

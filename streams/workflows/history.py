@@ -11,7 +11,7 @@ from streams.agents.naming import Naming
 from streams.broker import reading, require_topics
 from streams.engine.client import Consumer, EngineSettings, TopicPartition
 from streams.engine.records import Record
-from streams.workflows.places import partition_of
+from streams.places import partition_of
 
 _POLL_MS = 250
 _SKEW_MS = 60_000

@@ -14,9 +14,9 @@ from streams.broker import records_of, require_topics
 from streams.engine.client import EngineSettings
 from streams.engine.records import Record
 from streams.errors import StreamsError
+from streams.following import Follower
+from streams.places import partition_of
 from streams.workflows.errors import WorkflowUnknownError
-from streams.workflows.following import Follower
-from streams.workflows.places import partition_of
 
 
 class Watch:

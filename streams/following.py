@@ -1,12 +1,12 @@
-"""Following topics in the background, from now on."""
+"""Following topics in the background, from now on or from their start."""
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from streams.broker import require_topics, told_errors
 from streams.engine import client
-from streams.engine.client import Consumer, EngineSettings
+from streams.engine.client import Consumer, EngineSettings, TopicPartition
 from streams.engine.records import Record
 from streams.errors import StreamsError
 
@@ -17,6 +17,7 @@ _WAIT_MS = 1_000
 class Follower:
     """Hands every committed record that is written after start() to `take`, in the order of its partition.
 
+    Of the topics in `whole`, those written before come first: `caught_up` is set once all of them have been handed on.
     `take` must neither wait nor raise. If the broker refuses to go on, `failed` is told once and nothing more comes; a
     broker that is away for a while is waited for.
     """
@@ -27,13 +28,17 @@ class Follower:
         topics: Sequence[str],
         take: Callable[[Record], None],
         failed: Callable[[StreamsError], None],
+        *,
+        whole: Collection[str] = (),
     ) -> None:
         self._settings, self._topics, self._take, self._failed = settings, topics, take, failed
+        self._whole, self._behind = whole, dict[TopicPartition, int]()
+        self.caught_up = asyncio.Event()
         self._consumer: Consumer | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Returns when it stands at the ends of the topics: from there on nothing is missed. stop() it in any case.
+        """Returns when it stands where it begins: from there on nothing is missed. stop() it in any case.
 
         Raises:
             InstallationError: a topic is missing.
@@ -46,8 +51,12 @@ class Follower:
             async with asyncio.timeout(self._settings.turn_timeout.total_seconds()):
                 await consumer.start()
                 consumer.assign(partitions)
-                for partition, end in (await consumer.end_offsets(partitions)).items():
-                    consumer.seek(partition, end)
+                begins, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+                for partition, end in ends.items():
+                    is_whole = partition.topic in self._whole
+                    consumer.seek(partition, begins[partition] if is_whole else end)
+                    if is_whole:
+                        self._behind[partition] = end
         self._task = asyncio.create_task(self._follow(consumer))
 
     async def stop(self) -> None:
@@ -63,8 +72,19 @@ class Follower:
         try:
             with told_errors(self._settings):
                 while True:
+                    await self._look_how_far(consumer)
                     for records in (await consumer.getmany(timeout_ms=_WAIT_MS)).values():
                         for record in records:
                             self._take(record)
         except StreamsError as error:
             self._failed(error)
+
+    async def _look_how_far(self, consumer: Consumer) -> None:
+        """Whether all that was there at the start has been handed on."""
+        if self.caught_up.is_set():
+            return
+        for partition, end in list(self._behind.items()):
+            if await consumer.position(partition) >= end:
+                del self._behind[partition]
+        if not self._behind:
+            self.caught_up.set()
