@@ -5,7 +5,8 @@ import uuid
 from enum import StrEnum
 from typing import Annotated, NamedTuple
 
-from pydantic import Field
+import orjson
+from pydantic import Field, JsonValue
 
 from schemas.decision import Decision, ItemKind, Nonce, PolicyReference, Vote
 from schemas.model import Contract, Name, Rfc3339, Score, Sha256, Uuid
@@ -33,8 +34,9 @@ class DeliberationItem(Contract):
     log time plus `deadline_s` seconds, and never past `expires_at`; it is reminded of every `remind_s` seconds and
     escalated after `escalate_s`. `approvals` of the `roles`, each from another one, release it (a role that stands
     twice may be filled twice); at most `relayed` of them come through callback servers. `nonce` is 16 random bytes in
-    hexadecimal. `policy` made the terms, and decisions name it. `generation` counts reopenings. `receiver` is the
-    key of the delivery, `tenant_topic` the tenant whose deliveries are kept apart.
+    hexadecimal. `policy` made the terms, and decisions name it. `generation` counts reopenings. `action` is the same
+    for items of one sender that ask for the same, so that they can be shown together; each is decided by itself.
+    `receiver` is the key of the delivery, `tenant_topic` the tenant whose deliveries are kept apart.
     """
 
     item_id: Uuid
@@ -56,6 +58,7 @@ class DeliberationItem(Contract):
     sender: Name
     sender_verified: bool
     constitutional_hash: str
+    action: Sha256
     receiver: str | None = None
     tenant_topic: Name | None = None
     score: Score | None = None
@@ -99,6 +102,11 @@ def item_id(message_id: str, digest: str, generation: int) -> str:
 def digest_of(value: bytes) -> str:
     """What an approval binds: the SHA-256 of exactly these bytes, in hexadecimal."""
     return hashlib.sha256(value).hexdigest()
+
+
+def action_digest(tenant_id: str, sender: str, tool: str | None, arguments: JsonValue) -> str:
+    """What tells items that ask for the same from others: the SHA-256 of who asks for what, in hexadecimal."""
+    return digest_of(orjson.dumps([tenant_id, sender, tool, arguments], option=orjson.OPT_SORT_KEYS))
 
 
 def nonce_of(entropy: bytes, item_id: str) -> str:

@@ -24,15 +24,26 @@ async def in_force(settings: EngineSettings) -> PublishedPolicy | None:
         InstallationError: there is no control topic.
         BrokerError: the broker cannot be reached or refuses.
     """
+    every = await epochs(settings)
+    return every[-1] if every else None
+
+
+async def epochs(settings: EngineSettings) -> list[PublishedPolicy]:
+    """Every epoch that has come into force, the first one first.
+
+    Raises:
+        InstallationError: there is no control topic.
+        BrokerError: the broker cannot be reached or refuses.
+    """
     topic = Naming(settings.prefix).topic(topics.CONTROL)
     await require_topics(settings, [topic])
-    current: PublishedPolicy | None = None
+    found: list[PublishedPolicy] = []
     async for record in records_of(settings, topic, [0]):
         try:
-            current = follow(record.value or b"", current)
+            found.append(follow(record.value or b"", found[-1] if found else None))
         except ControlRefusedError:
             continue
-    return current
+    return found
 
 
 async def accepted_hash(settings: EngineSettings) -> str:
@@ -65,7 +76,7 @@ async def publish(settings: EngineSettings, document: Policy) -> PublishedPolicy
     naming = Naming(settings.prefix)
     topic = naming.topic(topics.CONTROL)
     partitions = (await require_topics(settings, [topic]))[topic]
-    await _require_topics_of(settings, naming, document)
+    await require_topics_of(settings, document)
     value = document.canonical()
 
     async def decide() -> Sequence[Outgoing]:
@@ -76,8 +87,14 @@ async def publish(settings: EngineSettings, document: Policy) -> PublishedPolicy
     return published(value)
 
 
-async def _require_topics_of(settings: EngineSettings, naming: Naming, document: Policy) -> None:
-    """That whatever the policy names has its topics: lanes could not write to them otherwise."""
+async def require_topics_of(settings: EngineSettings, document: Policy) -> None:
+    """That whatever the policy names has its topics: lanes could not write to them otherwise.
+
+    Raises:
+        InstallationError: a topic is missing; the message says how to make it.
+        BrokerError: the broker cannot be reached or refuses.
+    """
+    naming = Naming(settings.prefix)
     existing = await require_topics(settings, ())
 
     def missing(names: Sequence[str], topic_of: Callable[[str], str]) -> list[str]:
@@ -109,8 +126,17 @@ def require_next(document: Policy, current: PublishedPolicy | None) -> None:
     if current.policy.owners:
         raise PolicyRefusedError(
             f"epoch {current.policy.epoch} is in force and names owners ({', '.join(current.policy.owners)}): only a "
-            "proposal signed by its owners may change it"
+            "proposal signed by two of them may change it: 'acgs policy propose'"
         )
+    require_epoch(document, current)
+
+
+def require_epoch(document: Policy, current: PublishedPolicy) -> None:
+    """That a document is the epoch after the one in force.
+
+    Raises:
+        PolicyRefusedError: it is another.
+    """
     wanted = current.policy.epoch + 1
     if document.epoch != wanted:
         raise PolicyRefusedError(

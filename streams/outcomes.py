@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from schemas import envelope, topics
+from schemas.reasons import Reason
 from schemas.score import ScoreCard, decode_card
 from streams.agents.naming import Naming
 from streams.broker import require_topics
@@ -16,8 +17,15 @@ from streams.engine.records import Record
 _POLL_MS = 100
 
 
+_ITEM_REFUSED = frozenset({Reason.DUPLICATE_ITEM, Reason.TOO_MANY_HELD, Reason.INVALID_ITEM, Reason.INVALID_POLICY})
+"""Why deliberation does not take what triage holds; what was published has been decided on by then."""
+
+
 class Fate(StrEnum):
-    """How a published record ended; every one ends in exactly one of these."""
+    """What was decided on a published record first; there is exactly one such decision.
+
+    What is held is decided on once more, by approvers.
+    """
 
     DELIVERED = "delivered"
     HELD = "held"
@@ -75,6 +83,7 @@ class Outcomes:
             **{naming.topic(topics.dead_letters(agent)): Fate.DEAD_LETTERED for agent in topics.LANE_AGENTS},
         }
         self._settings = settings
+        self._of_messages = f"{naming.topic(topics.IN_MESSAGES)}/"
         self._consumer: Consumer = client.reader(settings, follows=True)
 
     async def start(self) -> None:
@@ -96,7 +105,7 @@ class Outcomes:
         """What has been decided since the last call, in the order decided; waits 100 ms for the first."""
         fetched = await self._consumer.getmany(timeout_ms=_POLL_MS)
         found = [self._outcome(record) for records in fetched.values() for record in records]
-        return sorted(found, key=lambda outcome: outcome.record.timestamp)
+        return sorted(filter(self._is_first, found), key=lambda outcome: outcome.record.timestamp)
 
     async def stop(self) -> None:
         """Closes the connection."""
@@ -108,3 +117,17 @@ class Outcomes:
             headers.setdefault(name, (content or b"").decode("utf-8", "replace"))
         source = headers.get(envelope.SOURCE) or headers.get(dead_letters.SOURCE, "")
         return Outcome(self._fates[record.topic], source, record, headers)
+
+    def _is_first(self, outcome: Outcome) -> bool:
+        """Whether it is the first decision on a message, and not what became of it in deliberation."""
+        if not outcome.source.startswith(self._of_messages):
+            return False
+        match outcome.fate:
+            case Fate.DELIVERED:
+                return envelope.ITEM not in outcome.headers
+            case Fate.HELD:
+                return envelope.ITEM in outcome.headers
+            case Fate.REJECTED:
+                return outcome.headers.get(envelope.REASON) not in _ITEM_REFUSED
+            case Fate.DEAD_LETTERED:
+                return envelope.ITEM not in outcome.headers

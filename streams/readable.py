@@ -9,7 +9,8 @@ import orjson
 from pydantic import ValidationError
 
 from schemas import envelope, topics
-from schemas.deliberation import DeliberationItem
+from schemas.decision import Vote
+from schemas.deliberation import DeliberationItem, DeliberationState, DeliberationStatus, DeliberationVerdict
 from schemas.errors import PolicyError
 from schemas.policy import published
 from schemas.score import ScoreCard, decode_card, display
@@ -145,6 +146,9 @@ def _about(value: bytes | None) -> str:
     if value is None:
         return "(no value)"
     message = _object(value)
+    if message is not None and "approver" in message and "item_id" in message:
+        vote, approver, item = (_cut(str(message.get(name))) for name in ("vote", "approver", "item_id"))
+        return f"{approver}: {vote} {item}"
     if message is None or "from_agent" not in message:
         return _cut(value[: 4 * _SHOWN_CHARACTERS].decode(errors="backslashreplace"))
     sender, receiver = _cut(str(message.get("from_agent"))), message.get("to_agent")
@@ -178,6 +182,22 @@ def _policy(record: Record, value: bytes) -> Words:
     return Words(f"policy {what}", f"epoch {found.policy.epoch}", f"digest {found.digest[:_SHOWN_DIGEST]}...", "good")
 
 
+def _verdict(record: Record, value: bytes) -> Words:
+    del record
+    said = DeliberationVerdict.model_validate_json(value)
+    tone = "good" if said.state is DeliberationState.APPROVED else "bad"
+    return Words(f"{said.item.item_id}  {said.item.sender}  {said.item.tool or ''}", said.state.value, said.why, tone)
+
+
+def _standing(record: Record, value: bytes) -> Words:
+    del record
+    said = DeliberationStatus.model_validate_json(value)
+    approvals = sum(vote.vote is Vote.APPROVE for vote in said.votes)
+    votes = f"{approvals} of {said.item.approvals} approvals" + (f"; {said.why}" if said.why else "")
+    tone = "held" if said.state is DeliberationState.PENDING else "plain"
+    return Words(f"{said.item.item_id}  {said.item.sender}  {said.item.tool or ''}", said.state.value, votes, tone)
+
+
 def _lane(record: Record, value: bytes) -> Words:
     del record
     status = decode_status(value)
@@ -202,5 +222,12 @@ def _changelog(record: Record, value: bytes) -> Words:
     return Words("", "", _cut(value[: 4 * _SHOWN_CHARACTERS].decode(errors="backslashreplace")), "plain")
 
 
-_BY_TOPIC = {"control": _policy, "lanes": _lane, "audit": _turn, ".changelog": _changelog}
+_BY_TOPIC = {
+    "deliberation-status": _standing,
+    "verdicts": _verdict,
+    "control": _policy,
+    "lanes": _lane,
+    "audit": _turn,
+    ".changelog": _changelog,
+}
 """What stands on the topics whose names end so."""

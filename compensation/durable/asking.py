@@ -109,6 +109,9 @@ def _item(case: Case, node: str | None, asked: Mapping[str, object], terms: _Ter
         sender=case.requested_by,
         sender_verified=False,
         constitutional_hash=case.constitutional_hash,
+        action=deliberation.action_digest(
+            case.tenant_id, case.requested_by, None if card is None else card.tool, orjson.loads(case.input)
+        ),
         score=None if card is None else card.score,
         tool=None if card is None else card.tool,
     )

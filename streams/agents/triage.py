@@ -91,9 +91,19 @@ def _item(
         "sender": message["from_agent"],
         "sender_verified": sender_verified,
         "constitutional_hash": message["constitutional_hash"],
+        "action": _action_digest(message),
         "receiver": decided.receiver,
         "tenant_topic": decided.tenant_topic,
         "score": decided.card.score,
         "tool": decided.card.tool,
     }
     return DeliberationItem.model_validate(said)
+
+
+def _action_digest(message: Mapping[str, JsonValue]) -> str:
+    payload = message.get("payload")
+    action = payload.get("action") if isinstance(payload, dict) else None
+    given = action if isinstance(action, dict) else {}
+    tenant_id, sender, tool = str(message["tenant_id"]), str(message["from_agent"]), given.get("tool")
+    asked = given.get("arguments") if given else message["content"]
+    return deliberation.action_digest(tenant_id, sender, tool if isinstance(tool, str) else None, asked)

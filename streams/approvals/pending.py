@@ -1,6 +1,5 @@
 """What waits, as an approver sees it: the terms, the exact bytes, and what they say."""
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -60,12 +59,6 @@ class PendingItem:
         action = payload.get("action") if isinstance(payload, dict) else None
         arguments = action.get("arguments") if isinstance(action, dict) else None
         return arguments if isinstance(arguments, dict) else {}
-
-    @cached_property
-    def action_digest(self) -> str:
-        """The same for items of one sender that ask for the same. To show them together: each is decided by itself."""
-        asked = [self.item.tenant_id, self.item.sender, self.tool, self.arguments]
-        return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def pending_item(status: DeliberationStatus, record: Record) -> PendingItem:

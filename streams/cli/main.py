@@ -39,7 +39,7 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
     },
     "Set up": {
         "topics": Entry("streams.cli.topics", "topics", "Create, compare and describe topics; print their ACLs."),
-        "policy": Entry("streams.cli.policy", "policy", "Check, publish and show the policy that decides."),
+        "policy": Entry("streams.cli.policy", "policy", "Check, publish, propose and show the policy that decides."),
         "doctor": Entry("streams.cli.doctor", "doctor", "Look for what is wrong with broker, topics, clock and lanes."),
     },
     "Messages": {
@@ -52,6 +52,12 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "workflow": Entry(
             "streams.cli.workflow", "workflow", "Start workflows, see how they stand, tell them what to do."
         ),
+    },
+    "Deliberation": {
+        "deliberation": Entry(
+            "streams.cli.deliberation", "deliberation", "See what is held, and decide on it with your signature."
+        ),
+        "keys": Entry("streams.cli.keys", "keys", "Make and show the keys that approvers and agents sign with."),
     },
     "Operate": {
         "status": Entry("streams.cli.status", "status", "Show every lane, and what to do next."),

@@ -1,31 +1,27 @@
 """`acgs policy`: the document that decides."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from schemas.errors import PolicyError
-from schemas.policy import AcceptedHash, Policy, PublishedPolicy, Tier, Tool, from_toml
+from schemas.policy import AcceptedHash, Policy, PublishedPolicy, Tier, Tool
+from schemas.registry import EVERY_TENANT, Approver
 from schemas.score import display
 from streams import policy_changes
 from streams.cli.output import clean, count, iso, length, say, show_table, tell, text, write_line
+from streams.cli.policy_file import document_argument, name_of, read_policy
+from streams.cli.policy_propose import propose_command, rollback
 from streams.cli.session import engine, engine_if_any, wait_for
 from streams.control import in_force, publish, require_next
 from streams.engine.client import EngineSettings
-from streams.errors import PolicyRefusedError, StreamsError
-from streams.lines import STANDARD_INPUT
+from streams.errors import PolicyRefusedError
 from streams.policies import default_policy, default_policy_text
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 SHOWN_HASH_CHARACTERS = 8
-
-document_argument = click.argument(
-    "file", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
-)
 
 
 @click.group()
@@ -56,9 +52,9 @@ def check(file: Path | None, *, offline: bool) -> None:
     Example:
       acgs policy check policy.toml
     """
-    document = _read(file)
+    document = read_policy(file)
     say(
-        f"{_name(file)}: a policy, epoch {document.epoch}, {count(len(document.tools), 'tool')}, "
+        f"{name_of(file)}: a policy, epoch {document.epoch}, {count(len(document.tools), 'tool')}, "
         f"{count(len(document.tiers), 'tier')}, "
         f"{count(len(document.accepted_hashes), 'accepted hash', 'accepted hashes')}.",
         "green",
@@ -100,7 +96,7 @@ def publish_command(file: Path | None, *, next_epoch: bool) -> None:
       acgs policy publish
       acgs policy publish --next-epoch policy.toml
     """
-    document = _read(file)
+    document = read_policy(file)
     made = wait_for(_publish(engine("policy"), document, next_epoch=next_epoch))
     say(f"Epoch {made.policy.epoch} is published, digest {_short(made.digest)}", "green")
 
@@ -165,6 +161,9 @@ def _show(shown: Policy) -> None:
     show_table(("accepted hash", "until"), map(_hash_row, shown.accepted_hashes))
     say("")
     show_table(("tier", "from", "approvals", "roles", "deadline"), map(_tier_row, shown.tiers_from_the_top))
+    if shown.approvers:
+        say("")
+        show_table(("approver", "kind", "roles", "tenants", "operates", "keys"), map(_approver_row, shown.approvers))
     say("")
     show_table(
         ("tool", "verb", "points", "undo", "what its arguments mean"),
@@ -184,6 +183,19 @@ def _tier_row(tier: Tier) -> tuple[str, ...]:
         str(tier.approvals),
         ", ".join(map(clean, tier.roles)),
         length(tier.deadline),
+    )
+
+
+def _approver_row(approver: Approver) -> tuple[str, ...]:
+    keys = [key.id + (" (revoked)" if key.revoked_at else "") for key in approver.keys]
+    through = [f"through {clean(platform)}" for platform in approver.accounts]
+    return (
+        clean(approver.id),
+        approver.kind.value,
+        ", ".join(map(clean, approver.roles)),
+        "all" if EVERY_TENANT in approver.tenants else ", ".join(map(clean, approver.tenants)),
+        ", ".join(map(clean, approver.operates)),
+        ", ".join((*keys, *through)) or "none",
     )
 
 
@@ -208,30 +220,9 @@ def _arguments(tool: Tool) -> str:
     return ", ".join(f"{name}: {clean(value)}" for name, value in said.items() if value)
 
 
-def _read(file: Path | None) -> Policy:
-    if file is None:
-        return default_policy()
-    try:
-        return from_toml(_text(file))
-    except PolicyError as error:
-        places = str(error).replace("Value error, ", "").split("; ")
-        raise PolicyError("\n  ".join((f"{_name(file)} is no policy:", *places))) from error
-
-
-def _text(file: Path) -> str:
-    try:
-        return sys.stdin.read() if file == STANDARD_INPUT else file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise StreamsError(f"{file} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise PolicyError(
-            f"{_name(file)} is no policy: it is not UTF-8 text ({error.reason} at {error.start})"
-        ) from error
-
-
-def _name(file: Path | None) -> str:
-    return "the default policy" if file is None else "standard input" if file == STANDARD_INPUT else str(file)
-
-
 def _short(digest: str) -> str:
     return f"{digest[:SHOWN_HASH_CHARACTERS]}..."
+
+
+for _command in (propose_command, rollback):
+    policy.add_command(_command)

@@ -16,8 +16,9 @@ from schemas.policy import published
 from schemas.workflow import MAX_INPUT_BYTES, CommandKind, EventKind, WorkflowCommand, WorkflowEvent, WorkflowState
 from streams.engine.records import InputRecord
 from streams.errors import BrokerError
+from streams.refusals import Refusals
 from streams.workflows import WorkflowRejectedError, WorkflowUnknownError, commands
-from streams.workflows.answering import Answers, Refusals
+from streams.workflows.answering import Answers
 from streams.workflows.commands import Prepared, Sender
 from streams.workflows.watching import Watch
 from tests.support.product import HASH, policy
@@ -140,7 +141,7 @@ async def test_an_answer_is_the_event_of_the_same_command() -> None:
 
 
 async def test_a_refusal_is_told_by_its_place_even_if_it_comes_before_the_place_is_known() -> None:
-    answers, refusals = Answers(), Refusals("p.in.workflows")
+    answers, refusals = Answers(), Refusals("p.in.workflows", WorkflowRejectedError)
     with answers.expecting("w", COMMAND_ID) as answer:
         refusals.take(refusal(b"p.in.workflows/0/8"))
         with refusals.expecting(b"p.in.workflows/0/7", answer):
@@ -154,7 +155,7 @@ async def test_a_refusal_is_told_by_its_place_even_if_it_comes_before_the_place_
 
 
 async def test_refusals_of_other_topics_push_out_none_of_ours() -> None:
-    answers, refusals = Answers(), Refusals("p.in.workflows")
+    answers, refusals = Answers(), Refusals("p.in.workflows", WorkflowRejectedError)
     refusals.take(refusal(b"p.in.workflows/0/7"))
     for offset in range(2_000):
         refusals.take(refusal(b"p.in.messages/0/%d" % offset))

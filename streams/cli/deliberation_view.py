@@ -1,0 +1,143 @@
+"""Held items for people: a line in a table, and everything on a page."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from schemas.decision import ItemKind, Vote
+from schemas.deliberation import CHANGE_POLICY, DeliberationState, DeliberationStatus
+from schemas.policy import Policy
+from schemas.score import display
+from streams import policy_changes
+from streams.approvals import PendingItem
+from streams.cli.output import age, clean, clock, text
+from streams.proposals import proposed_policy
+from streams.readable import display_points
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+STATES: Final = {
+    DeliberationState.PENDING: "yellow",
+    DeliberationState.APPROVED: "green",
+    DeliberationState.REJECTED: "red",
+    DeliberationState.EXPIRED: "dim",
+    DeliberationState.WITHDRAWN: "dim",
+}
+COLUMNS: Final = ("item", "state", "left", "score", "tier", "votes", "tenant", "asked by", "what", "alike")
+_SOON: Final = 0.25
+_WIDTH: Final = 11
+_INDENT: Final = "  "
+
+
+def rows(statuses: Sequence[DeliberationStatus], now_ms: int) -> Iterator[tuple["str | Text", ...]]:
+    """A line an item. `alike` counts those in the table by which the same sender asks for the same."""
+    alike = Counter(status.item.action for status in statuses)
+    for status in statuses:
+        item, same = status.item, alike[status.item.action]
+        yield (
+            item.item_id,
+            text(status.state.value, STATES[status.state]),
+            _left(status, now_ms),
+            "" if item.score is None else display(item.score),
+            clean(item.tier),
+            _votes(status),
+            clean(item.tenant_id),
+            clean(item.sender) + ("" if item.sender_verified else "?"),
+            clean(_what(status)),
+            f"{same}" if same > 1 else "",
+        )
+
+
+def _left(status: DeliberationStatus, now_ms: int) -> "str | Text":
+    if status.state is not DeliberationState.PENDING or status.deadline is None:
+        return ""
+    left = status.deadline - now_ms
+    is_soon = left < _SOON * status.item.deadline_s * 1_000
+    return text(age(left) if left > 0 else "none", "red" if is_soon else "")
+
+
+def _votes(status: DeliberationStatus) -> str:
+    votes = Counter(vote.vote for vote in status.votes)
+    said = f"{votes[Vote.APPROVE]}/{status.item.approvals}"
+    return said + (f", {votes[Vote.ABSTAIN]} abstained" if votes[Vote.ABSTAIN] else "")
+
+
+def _what(status: DeliberationStatus) -> str:
+    match status.item.kind:
+        case ItemKind.MESSAGE:
+            return status.item.tool or "a message without action"
+        case ItemKind.WORKFLOW:
+            return f"workflow: {status.item.tool}" if status.item.tool else "workflow: an approval"
+        case ItemKind.POLICY:
+            return "the policy's next epoch"
+
+
+def page(one: PendingItem, now_ms: int, in_force: Policy | None) -> Iterator["str | Text"]:
+    """Everything that an approver should see before signing."""
+    status, item = one.status, one.item
+    yield text(f"{'item':<{_WIDTH}} {item.item_id}", "bold")
+    state = text(f"{'state':<{_WIDTH}} ", "")
+    yield state.append(status.state.value, STATES[status.state]).append(f"{_outcome(status)}")
+    verified = "signed by it" if item.sender_verified else "not verified: the name is a claim"
+    yield f"{'asked by':<{_WIDTH}} {clean(item.sender)} of tenant {clean(item.tenant_id)} ({verified})"
+    if status.state is DeliberationState.PENDING and status.deadline is not None:
+        left = status.deadline - now_ms
+        yield f"{'time left':<{_WIDTH}} {age(left) if left > 0 else 'none'} (until {clock(status.deadline)})"
+    roles = ", ".join(map(clean, dict.fromkeys(item.roles)))
+    relayed = f"; through callback servers at most {item.relayed}" if item.relayed < item.approvals else ""
+    yield f"{'tier':<{_WIDTH}} {clean(item.tier)}: {item.approvals} of {roles}, each from another role{relayed}"
+    yield f"{'digest':<{_WIDTH}} {item.digest}"
+    if item.generation:
+        yield f"{'generation':<{_WIDTH}} {item.generation}: it has been reopened"
+    if status.reopened_as:
+        yield f"{'reopened as':<{_WIDTH}} {status.reopened_as}"
+    yield ""
+    yield from _votes_told(status)
+    yield ""
+    yield from _asked(one, in_force)
+
+
+def _outcome(status: DeliberationStatus) -> str:
+    closed = f", {clock(status.closed)}" if status.closed is not None else ""
+    return closed + (f": {clean(status.why)}" if status.why else "")
+
+
+def _votes_told(status: DeliberationStatus) -> Iterator["str | Text"]:
+    yield text("votes" if status.votes else "nobody has voted", "bold" if status.votes else "")
+    for vote in status.votes:
+        style = {Vote.APPROVE: "green", Vote.VETO: "red"}.get(vote.vote, "")
+        line = text(_INDENT, "").append(f"{vote.vote.value:<8}", style)
+        through = f" through {clean(vote.relay)}" if vote.relay else ""
+        why = f": {clean(vote.reason)}" if vote.reason else ""
+        yield line.append(f" {clean(vote.approver)}{through}, {clock(vote.at)}{why}")
+
+
+def _asked(one: PendingItem, in_force: Policy | None) -> Iterator["str | Text"]:
+    if one.card is not None:
+        yield text(f"{display(one.card.score)}  {clean(one.tool or 'no action')}", "bold")
+        for factor in one.card.factors:
+            yield f"{_INDENT}{display_points(factor.points)}  {clean(factor.name)}: {clean(factor.why)}"
+        yield ""
+    proposed = proposed_policy(one) if one.item.tool == CHANGE_POLICY else None
+    if proposed is not None and in_force is not None:
+        yield text(f"epoch {proposed.epoch} against epoch {in_force.epoch}, which is in force", "bold")
+        changes = policy_changes.between(in_force, proposed)
+        for change in changes:
+            yield f"{_INDENT}{clean(change.place)}: {clean(change.before)} -> {clean(change.after)}"
+        if not changes:
+            yield f"{_INDENT}it says the same"
+        yield ""
+    yield text("what would be released", "bold")
+    for line in json.dumps(one.message, indent=2, ensure_ascii=True).splitlines():
+        yield f"{_INDENT}{line}"
+
+
+def document(one: PendingItem) -> dict[str, object]:
+    """The same for scripts."""
+    return {
+        "status": one.status.model_dump(mode="json"),
+        "message": one.message,
+        "card": None if one.card is None else {"score": one.card.score, "factors": [vars(f) for f in one.card.factors]},
+    }

@@ -1,0 +1,89 @@
+"""`acgs policy propose` and `rollback`: the next epoch, put before the policy's owners."""
+
+from pathlib import Path
+
+import click
+
+from schemas.deliberation import DeliberationStatus
+from schemas.policy import Policy, PublishedPolicy
+from streams.cli.output import age, say
+from streams.cli.policy_file import document_argument, read_policy
+from streams.cli.session import engine, operator, wait_for
+from streams.control import in_force, publish
+from streams.engine.client import EngineSettings
+from streams.proposals import earlier, propose
+
+by_option = click.option(
+    "--as",
+    "proposer",
+    default=operator,
+    show_default="$USER",
+    metavar="NAME",
+    help="Who proposes. An owner of this name cannot sign it: propose under another, such as a build job's.",
+)
+
+
+@click.command("propose")
+@document_argument
+@click.option("--next-epoch", is_flag=True, help="Number the document: one more than what is in force.")
+@by_option
+def propose_command(file: Path | None, proposer: str, *, next_epoch: bool) -> None:
+    r"""Propose FILE (TOML) as the next epoch. Two of the owners that the policy in force names put it in force.
+
+    The proposal waits like any dangerous action, with what it would change. Owners see it with 'acgs deliberation
+    show' and sign it with 'acgs deliberation approve'; one veto ends it. Once two have signed, it is written to every
+    partition of the control topic in one transaction.
+
+    \b
+    Example:
+      acgs policy propose --next-epoch policy.toml
+      acgs deliberation approve ITEM --key ann.key
+    """
+    document = read_policy(file)
+    _told(wait_for(_propose(engine("policy"), document, proposer, next_epoch=next_epoch)))
+
+
+async def _propose(
+    settings: EngineSettings, document: Policy, proposer: str, *, next_epoch: bool
+) -> DeliberationStatus:
+    if next_epoch:
+        current = await in_force(settings)
+        document = document.model_copy(update={"epoch": current.policy.epoch + 1 if current else 1})
+    return await propose(settings, document, proposer)
+
+
+@click.command()
+@click.option("--to", "epoch", type=click.IntRange(min=1), metavar="EPOCH", help="Default: the one before.")
+@by_option
+def rollback(epoch: int | None, proposer: str) -> None:
+    r"""Go back to what an earlier epoch said, as a new epoch.
+
+    Where the policy in force names owners, this is a proposal that two of them sign; else it is published at once.
+
+    \b
+    Example:
+      acgs policy rollback
+      acgs policy rollback --to 3
+    """
+    made = wait_for(_roll_back(engine("policy"), epoch, proposer))
+    if isinstance(made, PublishedPolicy):
+        say(f"Epoch {made.policy.epoch} is published; it says what the earlier one said.", "green")
+    else:
+        _told(made)
+
+
+async def _roll_back(
+    settings: EngineSettings, epoch: int | None, proposer: str
+) -> PublishedPolicy | DeliberationStatus:
+    document = await earlier(settings, epoch)
+    current = await in_force(settings)
+    if current is not None and current.policy.owners:
+        return await propose(settings, document, proposer)
+    return await publish(settings, document)
+
+
+def _told(status: DeliberationStatus) -> None:
+    item = status.item
+    say(f"It waits for {item.approvals} of the owners' signatures, for {age(item.deadline_s * 1_000)}.", "green")
+    say(f"  acgs deliberation show {item.item_id}")
+    say(f"  acgs deliberation approve {item.item_id} --key FILE")

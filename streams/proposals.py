@@ -1,0 +1,93 @@
+"""Changes of the policy as held items: proposed by anybody, put in force by the signatures of two owners."""
+
+import uuid
+from datetime import UTC, datetime
+
+import orjson
+from pydantic import ValidationError
+
+from schemas.deliberation import CHANGE_POLICY, DeliberationStatus
+from schemas.message import AgentMessage
+from schemas.policy import Policy
+from schemas.topics import MAX_MESSAGE_BYTES
+from streams import control, policy_changes
+from streams.approvals import ApprovalClient, PendingItem
+from streams.engine.client import EngineSettings
+from streams.errors import PolicyRefusedError
+
+TENANT = "policy"
+"""The tenant that proposals bear: they belong to none."""
+
+
+async def propose(settings: EngineSettings, document: Policy, proposer: str) -> DeliberationStatus:
+    """Puts the next epoch before its owners; returns how the item stands once it waits.
+
+    Raises:
+        PolicyRefusedError: it is not the next epoch, no owners are named who could sign, or it is too large.
+        InstallationError: a topic is missing, or one for a tenant or queue that the document names.
+        ItemRefusedError: it was rejected, with the reason.
+        DeliberationTimeoutError: nobody has taken it in time; it may still be.
+        BrokerError: the broker cannot be reached or refuses.
+    """
+    current = await control.in_force(settings)
+    if current is None or not current.policy.owners:
+        raise PolicyRefusedError(
+            "nobody owns the policy in force, who could sign: 'acgs policy publish' changes it. Name `approvers` and "
+            "`owners` in the document to have it signed from then on"
+        )
+    control.require_epoch(document, current)
+    await control.require_topics_of(settings, document)
+    value = orjson.dumps(_message(document, current.policy, proposer))
+    if len(value) > MAX_MESSAGE_BYTES:
+        raise PolicyRefusedError(f"the proposal has {len(value)} bytes, allowed are {MAX_MESSAGE_BYTES}")
+    said = AgentMessage.model_validate_json(value)
+    async with ApprovalClient(settings) as client:
+        return await client.hold(said.message_id, said.conversation_id, value)
+
+
+def _message(document: Policy, in_force: Policy, proposer: str) -> dict[str, object]:
+    changes = policy_changes.between(in_force, document)
+    hashes = in_force.accepted_hashes
+    return {
+        "message_id": str(uuid.uuid4()),
+        "conversation_id": str(uuid.uuid4()),
+        "content": {
+            "proposal": f"epoch {document.epoch}",
+            "difference": [{"place": c.place, "before": c.before, "after": c.after} for c in changes],
+        },
+        "payload": {"action": {"tool": CHANGE_POLICY, "arguments": {"document": orjson.loads(document.canonical())}}},
+        "from_agent": proposer,
+        "message_type": "governance_request",
+        "priority": 2,
+        "constitutional_hash": next((one.hash for one in hashes if one.until is None), hashes[0].hash),
+        "tenant_id": TENANT,
+        "created_at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    }
+
+
+def proposed_policy(one: PendingItem) -> Policy | None:
+    """The epoch that a held proposal would put in force; None where it is none."""
+    try:
+        return Policy.model_validate_json(orjson.dumps(one.arguments.get("document")))
+    except ValidationError:
+        return None
+
+
+async def earlier(settings: EngineSettings, epoch: int | None) -> Policy:
+    """An earlier epoch's content, numbered as the next one; without a number, that of the one before.
+
+    Raises:
+        PolicyRefusedError: there is no such epoch in the log.
+        InstallationError: there is no control topic.
+        BrokerError: the broker cannot be reached or refuses.
+    """
+    epochs = await control.epochs(settings)
+    if not epochs:
+        raise PolicyRefusedError("no policy is in force. 'acgs policy publish' publishes one")
+    current = epochs[-1].policy.epoch
+    wanted = current - 1 if epoch is None else epoch
+    found = next((one.policy for one in epochs if one.policy.epoch == wanted), None)
+    if found is None or wanted == current:
+        known = ", ".join(str(one.policy.epoch) for one in epochs)
+        raise PolicyRefusedError(f"epoch {wanted} cannot be gone back to; in the log are {known}, in force {current}")
+    return found.model_copy(update={"epoch": current + 1})
