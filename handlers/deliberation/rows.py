@@ -5,6 +5,7 @@ A held record has two rows, so that a vote does not write the record again: `hel
 """
 
 import struct
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import orjson
@@ -24,6 +25,7 @@ ACTIVATED = "activated"
 
 _length = struct.Struct(">i")
 _HELD_VERSION = b"\x01"
+_DECODED_KEPT = 256
 
 Ms = Annotated[int, Field(ge=0)]
 
@@ -127,8 +129,9 @@ def encode(row: Known) -> Row:
     return row.model_dump_json().encode()
 
 
+@lru_cache(_DECODED_KEPT)
 def decode(row: Row) -> Known:
-    """Reads a row.
+    """Reads a row; what was read last is remembered, since rows never change.
 
     Raises:
         pydantic.ValidationError: a later version of this program wrote it.

@@ -1,5 +1,6 @@
 """One decision on one open item: does it count, and does the item end by it?"""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from handlers.deliberation.ending import End
@@ -17,7 +18,7 @@ from handlers.deliberation.standing import is_past, withdrawn_hash
 from schemas.decision import Decision, Vote
 from schemas.deliberation import CountedVote, DeliberationState
 from schemas.effects import Refused
-from schemas.policy import PublishedPolicy
+from schemas.policy import Policy, PublishedPolicy
 from schemas.reasons import Reason
 
 
@@ -45,15 +46,16 @@ def voted(open_: Open, decision: Decision, moment: Moment) -> Voted:
     gone = withdrawn_hash(open_.item, moment.published, moment.now_ms)
     if gone is not None:
         return Voted(open_, Refused(Reason.ITEM_CLOSED, gone), End(DeliberationState.EXPIRED, gone))
-    refused = _check(open_, decision, moment)
+    weighed = weighed_again(open_.votes, open_.item, moment.published.policy, moment.now_ms)
+    refused = _check(open_, decision, weighed, moment)
     if refused is not None:
         return Voted(open_, refused)
     vote = CountedVote(decision=decision, at=moment.now_ms)
     after = open_.model_copy(update={"votes": (*open_.votes, vote)})
-    return Voted(after, None, _end(after, decision, moment))
+    return Voted(after, None, _end(after, decision, (*weighed, vote), moment.published.policy))
 
 
-def _check(open_: Open, decision: Decision, moment: Moment) -> Refused | None:
+def _check(open_: Open, decision: Decision, weighed: Sequence[CountedVote], moment: Moment) -> Refused | None:
     policy, item = moment.published.policy, open_.item
     if decision.vote is Vote.REOPEN:
         return Refused(Reason.NOT_APPLICABLE, "the item still waits")
@@ -62,19 +64,17 @@ def _check(open_: Open, decision: Decision, moment: Moment) -> Refused | None:
         return refused
     if is_past(open_, moment.began, moment.now_ms):
         return Refused(Reason.AFTER_DEADLINE, f"signed at {decision.decided_at}; the deadline has passed")
-    weighed = weighed_again(open_.votes, item, policy, moment.now_ms)
-    standing = [vote.decision for vote in weighed if vote.stands]
     if any(vote.decision.decision_id == decision.decision_id for vote in weighed):
         return Refused(Reason.REPLAYED, f"decision {decision.decision_id} has been counted")
+    standing = [vote.decision for vote in weighed if vote.stands]
     return check_distinct(decision, standing, policy) or check_signer(decision, policy, moment.now_ms, moment.now_ms)
 
 
-def _end(open_: Open, decision: Decision, moment: Moment) -> End | None:
+def _end(open_: Open, decision: Decision, weighed: Sequence[CountedVote], policy: Policy) -> End | None:
+    """How the item ends by a decision that counts; every other vote has been weighed again at this moment."""
     if decision.vote is Vote.VETO:
         why = f"vetoed by {decision.approver}" + (f": {decision.reason}" if decision.reason else "")
         return End(DeliberationState.REJECTED, why, decision.approver)
-    policy = moment.published.policy
-    weighed = weighed_again(open_.votes, open_.item, policy, moment.now_ms)
     if decision.vote is Vote.APPROVE and is_released(weighed, open_.item, policy):
         return End(DeliberationState.APPROVED, f"approved by {approvals(weighed)}")
     return None

@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from streams.bench import dag as dag_bench
+from streams.bench import deliberation as deliberation_bench
 from streams.bench import forward as forward_bench
 from streams.bench import impact as impact_bench
 from streams.bench import latency as latency_bench
@@ -23,6 +24,7 @@ _MESSAGES = 400_000
 _FORWARDED = 390_000
 _SECONDS = 30.0
 _SAGAS = 1_000
+_ITEMS = 20_000
 _IN_FLIGHT = 100
 
 
@@ -127,6 +129,18 @@ def sagas(*, count: int, in_flight: int, workers: int) -> None:
     _in_place(
         lambda settings, say: run(sagas_bench.run(settings, sagas=count, in_flight=in_flight, workers=workers, say=say))
     )
+
+
+@bench.command()
+@click.option("--items", "count", type=click.IntRange(1_000), default=_ITEMS, show_default=True)
+def deliberation(*, count: int) -> None:
+    r"""Held items, two signed decisions each, released: the rate, and the delay at half of it.
+
+    \b
+    Example:
+      acgs bench deliberation --items 20000
+    """
+    _in_place(lambda settings, say: run(deliberation_bench.run(settings, count=count, say=say)))
 
 
 @bench.command(name="all")

@@ -26,7 +26,8 @@ from streams.engine.writer import Outcome, TurnWriter
 _log = logging.getLogger(__name__)
 
 _SLICE = 50
-_YIELD_AFTER_S = 0.008
+_SLICE_S = 0.004
+_YIELD_AFTER_S = 0.006
 _MAX_PAUSE_S = 5.0
 _REJOIN_AFTER_S = 30.0
 _MAX_ERROR_CHARACTERS = 1_000
@@ -93,6 +94,7 @@ class Lane(Generic[Row, Control]):
         self._chunks: deque[Chunk] = deque()
         self._queued_records = self._queued_bytes = 0
         self._budget = TurnBudget(settings.min_turn, time.monotonic())
+        self._slice = _SLICE
         self._wake = asyncio.Event()
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -283,8 +285,10 @@ class Lane(Generic[Row, Control]):
         bytes_left = self._settings.max_turn_bytes
         worked_since = time.perf_counter()
         while left > 0 and bytes_left > 0 and (chunks := self._next_chunks(turn.has_control)):
-            chunk = self._take(chunks, min(left, _SLICE))
+            chunk = self._take(chunks, min(left, self._slice))
+            began = time.perf_counter()
             turn.handle(chunk.topic, chunk.records, chunk.next_offset)
+            self._slice = _slice(len(chunk.records), time.perf_counter() - began)
             left -= max(1, len(chunk.records))
             bytes_left -= chunk.bytes
             if self.agent.outputs_under is not None and self._is_control(chunk.topic):
@@ -442,6 +446,11 @@ class Lane(Generic[Row, Control]):
     def _about(self) -> dict[str, object]:
         position = self._state.position
         return {"agent": self.agent.name, "lane": self.partition, "offsets": position.offsets if position else None}
+
+
+def _slice(records: int, seconds: float) -> int:
+    """How many records to handle before looking at the clock again, going by what the last ones took."""
+    return max(1, min(_SLICE, int(_SLICE_S * records / seconds) if seconds > 0 else _SLICE))
 
 
 def _now_ms() -> int:

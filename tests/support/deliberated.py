@@ -94,6 +94,7 @@ def held(in_force: PublishedPolicy, number: int = 0, *, terms: Terms | None = No
         "sender": said["from_agent"],
         "sender_verified": False,
         "constitutional_hash": said["constitutional_hash"],
+        "action": deliberation.action_digest(said["tenant_id"], said["from_agent"], decided.card.tool, said["content"]),
         "receiver": decided.receiver,
         "tenant_topic": decided.tenant_topic,
         "score": decided.card.score,
