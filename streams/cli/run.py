@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 
 from schemas import topics
-from streams import control, saga_demonstration
+from streams import control, deliberation_demonstration, saga_demonstration
 from streams.cli.showing import Show
 from streams.demonstration import Demonstration, result_line
 from streams.embedded import EmbeddedKafka, EmbeddedSettings
@@ -23,11 +23,13 @@ from streams.installation import Installation
 from streams.outcomes import Outcomes
 from streams.policies import default_policy
 from streams.samples import payment_saga
+from streams.samples.approvers import ANN, BOT, approvers, key_file, with_approvers
 from streams.settings import Settings, load
 from streams.supervisor import Supervisor, activity_worker, lane_worker
 
 _DATA = Path(".run")
 _WORKERS = 2
+_BOT_MODULE = "streams.samples.approval_bot"
 
 
 @click.command()
@@ -69,7 +71,8 @@ def dev(*, data: Path, workers: int, sample: bool, kill: bool, once: bool) -> No
     settings = load()
     data.mkdir(parents=True, exist_ok=True)
     with _broker(settings, data, show) as here, (data / "workers.log").open("ab") as log:
-        result = asyncio.run(_dev(_Wanted(here, data / "shop", workers, sample, kill, once), show, log))
+        wanted = _Wanted(here, data, workers, sample, kill, once, is_ours=settings.kafka_bootstrap_servers is None)
+        result = asyncio.run(_dev(wanted, show, log))
     if once and result:
         show.result(result)
 
@@ -77,11 +80,22 @@ def dev(*, data: Path, workers: int, sample: bool, kill: bool, once: bool) -> No
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     settings: Settings
-    shop: Path
+    data: Path
     workers: int
     sample: bool
     kill: bool
     once: bool
+    is_ours: bool
+
+    @property
+    def shop(self) -> Path:
+        """Where the activities of the sample write."""
+        return self.data / "shop"
+
+    @property
+    def keys(self) -> Path:
+        """Where the keys of the sample's approvers are."""
+        return self.data / "keys"
 
 
 @contextmanager
@@ -102,7 +116,7 @@ def _broker(settings: Settings, data: Path, show: Show) -> Generator[Settings, N
 async def _dev(wanted: _Wanted, show: Show, log: IO[bytes]) -> str | None:
     """Runs everything until it is stopped, or until the demonstration has ended; returns the latter's result."""
     engine = wanted.settings.engine(client_id="dev")
-    await _install(wanted.settings, engine, show)
+    has_approvers = await _install(wanted, engine, show)
     environment = _environment(wanted.settings, wanted.shop)
     lanes = Supervisor(
         lane_worker(), workers=wanted.workers, environment=environment, log=log, on_event=show.worker_of("worker")
@@ -114,9 +128,16 @@ async def _dev(wanted: _Wanted, show: Show, log: IO[bytes]) -> str | None:
         log=log,
         on_event=show.worker_of("activity worker"),
     )
-    running = asyncio.create_task(_until_stopped(lanes, activities))
+    bot = Supervisor(
+        _approval_bot(wanted.keys),
+        workers=1 if has_approvers else 0,
+        environment=environment,
+        log=log,
+        on_event=show.worker_of("approval bot"),
+    )
+    running = asyncio.create_task(_until_stopped(lanes, activities, bot))
     try:
-        demonstrating = asyncio.create_task(_demonstrate(wanted, engine, lanes, show))
+        demonstrating = asyncio.create_task(_demonstrate(wanted, engine, lanes, show, has_approvers=has_approvers))
         await asyncio.wait([running, demonstrating], return_when=asyncio.FIRST_COMPLETED)
         result = demonstrating.result() if demonstrating.done() else None
         demonstrating.cancel()
@@ -124,27 +145,38 @@ async def _dev(wanted: _Wanted, show: Show, log: IO[bytes]) -> str | None:
             if result:
                 show.result(result)
             show.staying_up(engine.bootstrap_servers, wanted.settings.prefix)
+            if has_approvers:
+                show.may_decide(key_file(wanted.keys, ANN))
             await running
         return result
     finally:
-        lanes.stop()
-        activities.stop()
+        for supervisor in (lanes, activities, bot):
+            supervisor.stop()
         await running
 
 
-async def _install(settings: Settings, engine: EngineSettings, show: Show) -> None:
+async def _install(wanted: _Wanted, engine: EngineSettings, show: Show) -> bool:
+    """Makes what is missing; returns whether the approvers of the sample may decide here."""
+    settings = wanted.settings
     installation = Installation(engine, partitions=settings.partitions, replication=settings.replication)
     created = await installation.create()
     show.step(f"topics: {len(created.made)} made, {len(created.existed)} there")
     if created.lost:
         raise SettingsError(f"the changelog of {', '.join(created.lost)} is gone: 'acgs status' says what to do")
+    found = approvers(wanted.keys)
     in_force = await control.in_force(engine)
     if in_force is None:
-        in_force = await control.publish(engine, default_policy())
+        in_force = await control.publish(engine, with_approvers(default_policy(), found))
+    elif wanted.is_ours and not in_force.policy.owners and not all(one in in_force.policy.approvers for one in found):
+        following = with_approvers(in_force.policy, found).model_copy(update={"epoch": in_force.policy.epoch + 1})
+        in_force = await control.publish(engine, following)
     show.step(f"policy: epoch {in_force.policy.epoch} ({in_force.digest[:8]})")
+    return all(one in in_force.policy.approvers for one in found)
 
 
-async def _demonstrate(wanted: _Wanted, engine: EngineSettings, supervisor: Supervisor, show: Show) -> str | None:
+async def _demonstrate(
+    wanted: _Wanted, engine: EngineSettings, supervisor: Supervisor, show: Show, *, has_approvers: bool
+) -> str | None:
     if not wanted.sample:
         return None
     outcomes = Outcomes(engine)
@@ -159,12 +191,23 @@ async def _demonstrate(wanted: _Wanted, engine: EngineSettings, supervisor: Supe
             with show.counting() as on_outcome:
                 survived = await demonstration.kill_a_worker(supervisor, on_outcome)
             show.survived(survived)
+        results = [result_line(tally)]
+        if has_approvers:
+            show.title("three dangerous actions: a bot and two people decide, and on one nobody does")
+            decided = await deliberation_demonstration.run(engine, wanted.keys, show.stands, show.command)
+            results.insert(0, deliberation_demonstration.result_line(decided))
         show.title("three orders through the payment saga; the carrier serves two of them")
         ended = await saga_demonstration.run(engine, wanted.shop, show.happened)
         show.orders(ended)
-        return f"{saga_demonstration.result_line(ended)}\n{result_line(tally)}"
+        return "\n".join((saga_demonstration.result_line(ended), *results))
     finally:
         await outcomes.stop()
+
+
+def _approval_bot(keys: Path) -> Callable[[int], Sequence[str]]:
+    """The arguments of Python for the sample bot."""
+    key = str(key_file(keys, BOT))
+    return lambda _: ("-m", _BOT_MODULE, "--with-parent", "--name", BOT, "--key", key)
 
 
 async def _until_stopped(*supervisors: Supervisor) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import orjson
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from schemas import envelope
+from schemas.deliberation import DeliberationState, DeliberationStatus
 from schemas.score import display
 from schemas.workflow import WorkflowEvent, WorkflowState
 from streams.demonstration import OnOutcome, Survived
@@ -20,6 +22,13 @@ from streams.supervisor import Event, WorkerEvent
 from streams.workflows.moments import Tone, moment
 
 _TONES = {Tone.GOOD: "green", Tone.HELD: "yellow", Tone.BAD: "red", Tone.PLAIN: "", Tone.DIM: "dim"}
+_STATES = {
+    DeliberationState.PENDING: "yellow",
+    DeliberationState.APPROVED: "green",
+    DeliberationState.REJECTED: "red",
+    DeliberationState.EXPIRED: "magenta",
+    DeliberationState.WITHDRAWN: "",
+}
 _STYLES = {Fate.DELIVERED: "green", Fate.HELD: "yellow", Fate.REJECTED: "red", Fate.DEAD_LETTERED: "magenta"}
 
 
@@ -79,6 +88,32 @@ class Show:
             text.append(f"  outside: {', '.join(one.entries)}")
             text.append(f"  (acgs workflow show {one.workflow_id})", "dim")
             self._console.print(text, soft_wrap=True)
+
+    def stands(self, what: str, status: DeliberationStatus) -> None:
+        """How an action stands that was held."""
+        item = status.item
+        text = Text(f"{status.state.value:>9} ", f"bold {_STATES[status.state]}")
+        text.append(f"{what:<27} ")
+        if status.state is DeliberationState.PENDING:
+            score = "" if item.score is None else f"{display(item.score)}, "
+            text.append(f"{score}waits for {item.approvals} of {'/'.join(item.roles)}", "dim")
+        else:
+            text.append(status.why or "", "dim")
+        self._console.print(text, soft_wrap=not self._console.is_terminal)
+
+    def command(self, line: str, printed: str) -> None:
+        """A command that was run, and what it printed."""
+        self._console.print(Text(f"        $ {line}", "cyan"), soft_wrap=True)
+        for one in printed.splitlines():
+            self._console.print(Text(f"          {one}"), soft_wrap=True)
+
+    def may_decide(self, key: Path) -> None:
+        """What is held may be decided on by hand."""
+        self._console.print(
+            f"[dim]decide on what is held: acgs deliberation list · acgs deliberation show ITEM · "
+            f"acgs deliberation approve ITEM --key {escape(str(key))}[/dim]",
+            soft_wrap=True,
+        )
 
     @contextmanager
     def live(self) -> Generator[OnOutcome, None, None]:

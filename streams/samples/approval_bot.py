@@ -1,0 +1,70 @@
+"""A bot that approves by a written rule: `python -m streams.samples.approval_bot --key bot.key`.
+
+The rule: a deployment of a plain released version is approved; the removal of a whole namespace is vetoed; everything
+else is left to people. Change `judged` and it is yours. docs/approvals.md tells the rest.
+"""
+
+import argparse
+import asyncio
+import re
+import signal
+import sys
+from pathlib import Path
+
+from schemas.decision import Vote
+from streams.approvals import ApprovalClient, DecisionRefusedError, PendingItem
+from streams.control import accepted_hash
+from streams.keys import Signer, SigningKey
+from streams.parent import stop_with_parent
+from streams.settings import load
+
+_RELEASED = re.compile(r"\d+\.\d+\.\d+", re.ASCII)
+_REMOVES_ALL = re.compile(r"\bkubectl\s+delete\s+(ns|namespace)\b")
+
+
+def judged(one: PendingItem) -> tuple[Vote, str] | None:
+    """What this bot says of an item, and why; None where people are to decide."""
+    if one.tool == "deploy_service" and _RELEASED.fullmatch(str(one.arguments.get("version"))):
+        return Vote.APPROVE, f"version {one.arguments['version']} is a released one"
+    if one.tool == "run_command" and _REMOVES_ALL.search(str(one.arguments.get("command"))):
+        return Vote.VETO, "no agent removes a namespace"
+    return None
+
+
+async def run(key: SigningKey, name: str) -> None:
+    """Decides on everything that waits, and on what comes, until it is cancelled."""
+    settings = load().engine(client_id=name)
+    signer = Signer(approver=name, key=key, constitutional_hash=await accepted_hash(settings))
+    async with ApprovalClient(settings, signer) as client:
+        async for one in client.pending():
+            decision = judged(one)
+            if decision is None:
+                continue
+            try:
+                await client.decide(one.item, *decision)
+            except DecisionRefusedError as refused:
+                sys.stderr.write(f"{one.item_id}: {refused}\n")
+
+
+async def _until_told(key: SigningKey, name: str, *, with_parent: bool) -> None:
+    running = asyncio.create_task(run(key, name))
+
+    def stop() -> None:
+        running.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    if with_parent:
+        stop_with_parent(stop)
+    await asyncio.wait([running])
+    if not running.cancelled():
+        running.result()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m streams.samples.approval_bot", description=__doc__)
+    parser.add_argument("--key", type=Path, required=True, help="its signing key ('acgs keys generate')")
+    parser.add_argument("--name", default="release-bot", help="its id in the policy")
+    parser.add_argument("--with-parent", action="store_true", help="end when standard input does")
+    options = parser.parse_args()
+    asyncio.run(_until_told(SigningKey.load(options.key), options.name, with_parent=options.with_parent))
