@@ -6,8 +6,9 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from handlers.deliberation import records
-from handlers.deliberation.ending import End, ended, held_of, one_more, waiting
+from handlers.deliberation.ending import End, ended
 from handlers.deliberation.entitled import check_approver, check_signer, check_subject
+from handlers.deliberation.items import Held, Open, find, held_of, one_more, terms, waiting
 from handlers.deliberation.policy_change import proposed
 from handlers.deliberation.reopening import reopened
 from handlers.deliberation.rows import (
@@ -16,7 +17,7 @@ from handlers.deliberation.rows import (
     Closed,
     Early,
     EarlyDecision,
-    Open,
+    OpenRow,
     Row,
     decode,
     early_key,
@@ -77,9 +78,9 @@ def item(arrived: Arrived, view: Surroundings[Row]) -> Decided[Row]:
     refused = _check_item(said, arrived, view)
     if refused is not None:
         return [*beginning, *_not_held(said, arrived, refused)]
-    open_ = Open(item=said, partition=arrived.partition, offset=arrived.offset, opened=view.clock_ms)
+    open_ = Open(said, OpenRow(partition=arrived.partition, offset=arrived.offset, opened=view.clock_ms))
     after, rejects = _with_early(open_, Moment(view.control, view.clock_ms, began), view)
-    held, now = (arrived.value, arrived.headers), view.clock_ms
+    held, now = Held(arrived.value, arrived.headers), view.clock_ms
     gone = withdrawn_hash(said, view.control, now)
     end = after.end or (End(DeliberationState.EXPIRED, gone) if gone else None)
     if end is None and is_past(after.open, began, now):
@@ -90,7 +91,7 @@ def item(arrived: Arrived, view: Surroundings[Row]) -> Decided[Row]:
         *beginning,
         *rejects,
         Keep(held_key(said.item_id), encode_held(*held)),
-        Keep(item_key(said.item_id), encode(after.open), due_ms(after.open, began, view.control)),
+        Keep(item_key(said.item_id), encode(after.open.row), due_ms(after.open, began, view.control)),
         one_more(said, view),
         records.status(after.open, deadline_ms(after.open, began), now),
     ]
@@ -156,8 +157,7 @@ def decision(arrived: Arrived, view: Surroundings[Row]) -> Decided[Row]:
         said = Decision.model_validate_json(arrived.value)
     except ValidationError as error:
         return _invalid(Reason.INVALID_VALUE, error)
-    row = view.row(item_key(said.item_id))
-    known = None if row is None else decode(row)
+    known = find(said.item_id, view)
     if isinstance(known, Open):
         return _vote(arrived, said, known, view)
     if isinstance(known, Closed):
@@ -169,14 +169,14 @@ def _vote(arrived: Arrived, said: Decision, open_: Open, view: Surroundings[Row]
     began = began_ms(view)
     after = voted(open_, said, Moment(view.control, view.clock_ms, began))
     if after.end is not None:
-        effects = ended(after.open, held_of(open_.item, view), after.end, view)
+        effects = ended(after.open, held_of(open_.item.item_id, view), after.end, view)
         if after.refused is None:
             return effects
         return [Reject(arrived.key, arrived.value, arrived.headers, after.refused), *effects]
     if after.refused is not None:
         return after.refused
     return [
-        Keep(item_key(said.item_id), encode(after.open), due_ms(after.open, began, view.control)),
+        Keep(item_key(said.item_id), encode(after.open.row), due_ms(after.open, began, view.control)),
         records.status(after.open, deadline_ms(after.open, began), view.clock_ms),
     ]
 
@@ -197,11 +197,11 @@ def _reopen(said: Decision, closed: Closed, view: Surroundings[Row]) -> Decided[
         return Refused(Reason.NOT_APPLICABLE, f"the item has been reopened as {closed.reopened_as}")
     if closed.open is None:
         return Refused(Reason.NOT_APPLICABLE, f"the item is {closed.state}; only expired messages are reopened")
-    item, policy, now = closed.open.item, view.control.policy, view.clock_ms
+    item, policy, now = terms(closed.item_id, view), view.control.policy, view.clock_ms
     refused = check_subject(said, item) or check_approver(said, item, policy) or check_signer(said, policy, now, now)
     if refused is not None:
         return refused
-    return reopened(closed, closed.open, said, held_of(item, view), view)
+    return reopened(closed, Open(item, closed.open), said, held_of(item.item_id, view), view)
 
 
 def _early(arrived: Arrived, said: Decision, view: Surroundings[Row]) -> Decided[Row]:
@@ -243,11 +243,10 @@ def _rejected(early: EarlyDecision, refused: Refused) -> Reject:
 def withdrawal(arrived: Arrived, view: Surroundings[Row]) -> Decided[Row]:
     """Whoever asked does not need the answer any more."""
     item_id = (arrived.header(envelope.WITHDRAWN) or b"").decode(errors="replace")
-    row = view.row(item_key(item_id))
-    known = None if row is None else decode(row)
+    known = find(item_id, view)
     if isinstance(known, Open):
         end = End(DeliberationState.WITHDRAWN, "whoever asked does not need it any more")
-        return ended(known, held_of(known.item, view), end, view)
+        return ended(known, held_of(item_id, view), end, view)
     if isinstance(known, Closed):
         return Refused(Reason.ITEM_CLOSED, f"the item is {known.state} since {records.instant(known.closed)}")
     return Refused(Reason.UNKNOWN_ITEM, f"there is no item {item_id!a}")
@@ -262,8 +261,9 @@ def timer(key: str, row: Row, view: Surroundings[Row]) -> Sequence[Effect[Row]]:
     match known:
         case Began():
             return [Keep(key, encode(Began(at=now)))]
-        case Open():
-            return _due(known, view)
+        case OpenRow():
+            item = terms(key.removeprefix(item_key("")), view)
+            return _due(Open(item, known), view)
         case Closed():
             return [Forget(key), Forget(held_key(known.item_id)), records.forgotten(known.item_id)]
         case Early():
@@ -280,15 +280,15 @@ def _due(open_: Open, view: Surroundings[Row]) -> Sequence[Effect[Row]]:
     now, began, item = view.clock_ms, began_ms(view), open_.item
     gone = withdrawn_hash(item, view.control, now)
     if gone is None and is_past(open_, began, now):
-        gone = f"{item.approvals} approvals were asked for; {records.counted(open_.votes)} came in time"
+        gone = f"{item.approvals} approvals were asked for; {records.counted(open_.row.votes)} came in time"
     if gone is not None:
-        return ended(open_, held_of(item, view), End(DeliberationState.EXPIRED, gone), view)
+        return ended(open_, held_of(item.item_id, view), End(DeliberationState.EXPIRED, gone), view)
     after, escalation = open_, escalation_ms(open_, began)
     if escalation is not None and escalation <= now:
-        after = after.model_copy(update={"escalated": True})
+        after = after._replace(row=after.row.model_copy(update={"escalated": True}))
     while reminder_ms(after, began) <= now:
-        after = after.model_copy(update={"reminders": after.reminders + 1})
-    kept = Keep(item_key(item.item_id), encode(after), due_ms(after, began, view.control))
+        after = after._replace(row=after.row.model_copy(update={"reminders": after.row.reminders + 1}))
+    kept = Keep(item_key(item.item_id), encode(after.row), due_ms(after, began, view.control))
     return [kept] if after is open_ else [kept, records.status(after, deadline_ms(after, began), now)]
 
 

@@ -4,26 +4,14 @@ from typing import NamedTuple
 
 from handlers.deliberation import records
 from handlers.deliberation.entitled import weighed_again
+from handlers.deliberation.items import Held, Open, one_less
 from handlers.deliberation.policy_change import proposed
-from handlers.deliberation.rows import (
-    ACTIVATED,
-    Activated,
-    Closed,
-    Open,
-    Row,
-    Waiting,
-    decode,
-    decode_held,
-    encode,
-    held_key,
-    item_key,
-    sender_key,
-)
+from handlers.deliberation.rows import ACTIVATED, Activated, Closed, Row, encode, held_key, item_key
 from handlers.deliberation.standing import began_ms, deadline_ms
 from schemas import topics
 from schemas.decision import ItemKind
 from schemas.deliberation import POLICY_KEY, DeliberationItem, DeliberationState, DeliberationVerdict, digest_of
-from schemas.effects import Broadcast, Effect, Forget, Headers, Keep, Refused, Surroundings
+from schemas.effects import Broadcast, Effect, Forget, Keep, Refused, Surroundings
 from schemas.policy import Policy
 
 
@@ -35,23 +23,21 @@ class End(NamedTuple):
     by: str | None = None
 
 
-def ended(
-    open_: Open, held: tuple[bytes, Headers], end: End, view: Surroundings[Row], *, was_counted: bool = True
-) -> list[Effect[Row]]:
+def ended(open_: Open, held: Held, end: End, view: Surroundings[Row], *, was_counted: bool = True) -> list[Effect[Row]]:
     """Everything that an item's end comes with, in the order in which others read it.
 
     One that ends as it comes `was_counted` among its sender's items never.
     """
-    value = held[0]
-    end, document = _checked(open_.item, value, end, view)
-    item, published, now = open_.item, view.control, view.clock_ms
-    votes = weighed_again(open_.votes, item, published.policy, now)
+    item, row = open_
+    published, now = view.control, view.clock_ms
+    end, document = _checked(item, held.value, end, view)
+    votes = weighed_again(row.votes, item, published.policy, now)
     deadline = deadline_ms(open_, began_ms(view))
     effects: list[Effect[Row]] = []
     if end.state is DeliberationState.APPROVED:
         effects += _released(item, held, document, view)
     elif item.kind is ItemKind.WORKFLOW and end.state is not DeliberationState.WITHDRAWN:
-        effects.append(records.answer(item, value, end.why, approved=False))
+        effects.append(records.answer(item, held.value, end.why, approved=False))
     said = DeliberationVerdict(
         item=item,
         state=end.state,
@@ -59,7 +45,7 @@ def ended(
         by=end.by,
         votes=votes,
         registry=published.reference,
-        opened=open_.opened,
+        opened=row.opened,
         deadline=deadline,
         closed=now,
     )
@@ -84,59 +70,28 @@ def _checked(item: DeliberationItem, value: bytes, end: End, view: Surroundings[
 
 
 def _released(
-    item: DeliberationItem, held: tuple[bytes, Headers], document: Policy | None, view: Surroundings[Row]
+    item: DeliberationItem, held: Held, document: Policy | None, view: Surroundings[Row]
 ) -> list[Effect[Row]]:
     if document is not None:
         activated = Keep(ACTIVATED, encode(Activated(epoch=document.epoch)))
         return [Broadcast(topics.CONTROL, POLICY_KEY, document.canonical()), activated]
-    value, headers = held
     if item.kind is ItemKind.WORKFLOW:
-        return [records.answer(item, value, f"item {item.item_id}", approved=True)]
-    return [records.delivery(item, value, headers, view.control.policy)]
+        return [records.answer(item, held.value, f"item {item.item_id}", approved=True)]
+    return [records.delivery(item, held.value, held.headers, view.control.policy)]
 
 
 def _remembered(open_: Open, end: End, deadline: int, view: Surroundings[Row]) -> list[Effect[Row]]:
     """The item's row once it is closed; an expired message is kept whole, since it may be reopened."""
-    item = open_.item
+    item, row = open_
     may_reopen = end.state is DeliberationState.EXPIRED and item.kind is ItemKind.MESSAGE
     closed = Closed(
         item_id=item.item_id,
         state=end.state,
         closed=view.clock_ms,
         deadline=deadline,
-        decisions=tuple(vote.decision.decision_id for vote in open_.votes),
-        open=open_ if may_reopen else None,
+        decisions=tuple(vote.decision.decision_id for vote in row.votes),
+        open=row if may_reopen else None,
     )
     forget_ms = view.clock_ms + int(view.control.policy.keep_closed_items.total_seconds() * 1000)
     kept = Keep(item_key(item.item_id), encode(closed), forget_ms)
     return [kept] if may_reopen else [kept, Forget(held_key(item.item_id))]
-
-
-def waiting(item: DeliberationItem, view: Surroundings[Row]) -> int:
-    """How many items of its sender wait."""
-    row = view.row(sender_key(item.tenant_id, item.sender))
-    known = None if row is None else decode(row)
-    return known.count if isinstance(known, Waiting) else 0
-
-
-def one_more(item: DeliberationItem, view: Surroundings[Row]) -> Effect[Row]:
-    """Counts one more item of the sender."""
-    return Keep(sender_key(item.tenant_id, item.sender), encode(Waiting(count=waiting(item, view) + 1)))
-
-
-def one_less(item: DeliberationItem, view: Surroundings[Row]) -> Effect[Row]:
-    """Counts one item of the sender less."""
-    key, left = sender_key(item.tenant_id, item.sender), waiting(item, view) - 1
-    return Forget(key) if left < 1 else Keep(key, encode(Waiting(count=left)))
-
-
-def held_of(item: DeliberationItem, view: Surroundings[Row]) -> tuple[bytes, Headers]:
-    """What an item holds.
-
-    Raises:
-        LookupError: the row is gone; the record goes to the dead letters.
-    """
-    row = view.row(held_key(item.item_id))
-    if row is None:
-        raise LookupError(f"item {item.item_id} waits, but what it holds is gone")
-    return decode_held(row)

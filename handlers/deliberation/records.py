@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import orjson
 
-from handlers.deliberation.rows import Open
+from handlers.deliberation.items import Open
 from schemas import envelope, topics
 from schemas.decision import Vote
 from schemas.deliberation import (
@@ -38,15 +38,15 @@ def status(
     said = DeliberationStatus(
         item=open_.item,
         state=state,
-        partition=open_.partition,
-        offset=open_.offset,
-        opened=open_.opened,
+        partition=open_.row.partition,
+        offset=open_.row.offset,
+        opened=open_.row.opened,
         changed=now_ms,
         deadline=deadline,
         closed=closed,
-        votes=tuple(map(_summary, open_.votes)),
-        reminders=open_.reminders,
-        escalated=open_.escalated,
+        votes=tuple(map(_summary, open_.row.votes)),
+        reminders=open_.row.reminders,
+        escalated=open_.row.escalated,
         why=why,
         by=by,
         reopened_as=reopened_as,

@@ -1,20 +1,19 @@
 """An expired item waits anew: as a new item, under the terms of the policy in force."""
 
 from handlers.deliberation import records
-from handlers.deliberation.rows import Closed, Open, Row, encode, held_key, item_key
+from handlers.deliberation.items import Held, Open
+from handlers.deliberation.rows import Closed, Row, encode, held_key, item_key
 from handlers.deliberation.standing import withdrawn_hash
 from schemas import deliberation, envelope, topics
 from schemas.decision import Decision
 from schemas.deliberation import DeliberationItem, DeliberationState, Terms
-from schemas.effects import Decided, Forget, Headers, Keep, Publish, Refused, Surroundings
+from schemas.effects import Decided, Forget, Keep, Publish, Refused, Surroundings
 from schemas.model import ms
 from schemas.policy import Policy
 from schemas.reasons import Reason
 
 
-def reopened(
-    closed: Closed, open_: Open, said: Decision, held: tuple[bytes, Headers], view: Surroundings[Row]
-) -> Decided[Row]:
+def reopened(closed: Closed, open_: Open, said: Decision, held: Held, view: Surroundings[Row]) -> Decided[Row]:
     """The new item, of the next generation, or why there is none: its message must still be fit to be acted on."""
     item, now, published = open_.item, view.clock_ms, view.control
     gone = withdrawn_hash(item, published, now)

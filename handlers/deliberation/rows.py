@@ -1,7 +1,7 @@
 """What a lane remembers of its items, and how it is written down.
 
 Rows are kept as they are written and read when they are needed: 100,000 pending items restore fast and stay small.
-A held record has two rows, so that a vote does not write the record again: `held/` never changes, `item/` does.
+An item has two rows: `held/`, its record, which never changes, and `item/`, how it stands, which a vote writes anew.
 """
 
 import struct
@@ -12,7 +12,7 @@ import orjson
 from pydantic import Field, TypeAdapter
 
 from schemas.decision import Decision
-from schemas.deliberation import CountedVote, DeliberationItem, DeliberationState
+from schemas.deliberation import CountedVote, DeliberationState
 from schemas.effects import Headers
 from schemas.model import Contract, Uuid
 
@@ -23,19 +23,21 @@ BEGAN = "began"
 ACTIVATED = "activated"
 """The key of the row that says which epoch of the policy this lane has put in force last."""
 
-_length = struct.Struct(">i")
+_count, _header = struct.Struct(">H"), struct.Struct(">Hi")
 _HELD_VERSION = b"\x01"
 _DECODED_KEPT = 256
 
 Ms = Annotated[int, Field(ge=0)]
 
 
-class Open(Contract):
-    """An item that waits. `partition` and `offset` are its record's, `opened` that record's time."""
+class OpenRow(Contract):
+    """How an item stands that waits; its terms are in its record.
+
+    `partition` and `offset` are that record's, `opened` is its time.
+    """
 
     v: Literal[1] = 1
     row: Literal["open"] = "open"
-    item: DeliberationItem
     partition: int
     offset: int
     opened: Ms
@@ -54,7 +56,7 @@ class Closed(Contract):
     closed: Ms
     deadline: Ms | None
     decisions: tuple[Uuid, ...] = ()
-    open: Open | None = None
+    open: OpenRow | None = None
     reopened_as: Uuid | None = None
 
 
@@ -100,7 +102,7 @@ class Early(Contract):
     decisions: tuple[EarlyDecision, ...]
 
 
-Known = Open | Closed | Began | Waiting | Activated | Early
+Known = OpenRow | Closed | Began | Waiting | Activated | Early
 _KNOWN: TypeAdapter[Known] = TypeAdapter(Annotated[Known, Field(discriminator="row")])
 
 
@@ -140,20 +142,30 @@ def decode(row: Row) -> Known:
 
 
 def encode_held(value: bytes, headers: Headers) -> Row:
-    """What is held, byte for byte, with the headers it is released with."""
-    said = orjson.dumps([[name, None if content is None else content.decode("latin-1")] for name, content in headers])
-    return b"".join((_HELD_VERSION, _length.pack(len(said)), said, value))
+    """A record as it is held, byte for byte: the headers' names and contents, then the value."""
+    fields = [(name.encode(), content) for name, content in headers]
+    lengths = [_header.pack(len(name), -1 if content is None else len(content)) for name, content in fields]
+    contents = [part for name, content in fields for part in (name, content or b"")]
+    return b"".join((_HELD_VERSION, _count.pack(len(fields)), *lengths, *contents, value))
 
 
 def decode_held(row: Row) -> tuple[bytes, Headers]:
-    """Reads what is held.
+    """Reads a held record.
 
     Raises:
         ValueError: a later version of this program wrote it.
     """
     if row[:1] != _HELD_VERSION:
         raise ValueError(f"a held record of version {row[0]}: run a release that knows it")
-    begin = 1 + _length.size
-    end = begin + _length.unpack_from(row, 1)[0]
-    said = orjson.loads(row[begin:end])
-    return row[end:], tuple((name, None if content is None else content.encode("latin-1")) for name, content in said)
+    (count,) = _count.unpack_from(row, 1)
+    at = 1 + _count.size
+    lengths = list(_header.iter_unpack(row[at : at + count * _header.size]))
+    at += count * _header.size
+    headers: list[tuple[str, bytes | None]] = []
+    for name_length, length in lengths:
+        name = row[at : at + name_length].decode()
+        at += name_length
+        size = max(0, length)
+        headers.append((name, None if length < 0 else row[at : at + size]))
+        at += size
+    return row[at:], tuple(headers)

@@ -1,6 +1,7 @@
 """When an item's deadline is, when its timer fires next, and whether its policy still holds."""
 
-from handlers.deliberation.rows import BEGAN, Began, Open, Row, decode
+from handlers.deliberation.items import Open
+from handlers.deliberation.rows import BEGAN, Began, Row, decode
 from schemas.deliberation import DeliberationItem
 from schemas.effects import Surroundings
 from schemas.model import ms
@@ -33,12 +34,12 @@ def is_past(open_: Open, began: int | None, now_ms: int) -> bool:
 
 def reminder_ms(open_: Open, began: int | None) -> int:
     """When it is reminded of next."""
-    return _counted_from(open_, began) + (open_.reminders + 1) * open_.item.remind_s * _SECOND
+    return _counted_from(open_, began) + (open_.row.reminders + 1) * open_.item.remind_s * _SECOND
 
 
 def escalation_ms(open_: Open, began: int | None) -> int | None:
     """When it is escalated, None where it has been."""
-    return None if open_.escalated else _counted_from(open_, began) + open_.item.escalate_s * _SECOND
+    return None if open_.row.escalated else _counted_from(open_, began) + open_.item.escalate_s * _SECOND
 
 
 def due_ms(open_: Open, began: int | None, published: PublishedPolicy) -> int:
@@ -61,4 +62,4 @@ def withdrawn_hash(item: DeliberationItem, published: PublishedPolicy, now_ms: i
 
 
 def _counted_from(open_: Open, began: int | None) -> int:
-    return open_.opened if began is None else max(open_.opened, began)
+    return open_.row.opened if began is None else max(open_.row.opened, began)

@@ -12,8 +12,8 @@ from handlers.deliberation.entitled import (
     is_released,
     weighed_again,
 )
+from handlers.deliberation.items import Open
 from handlers.deliberation.records import approvals
-from handlers.deliberation.rows import Open
 from handlers.deliberation.standing import is_past, withdrawn_hash
 from schemas.decision import Decision, Vote
 from schemas.deliberation import CountedVote, DeliberationState
@@ -46,12 +46,13 @@ def voted(open_: Open, decision: Decision, moment: Moment) -> Voted:
     gone = withdrawn_hash(open_.item, moment.published, moment.now_ms)
     if gone is not None:
         return Voted(open_, Refused(Reason.ITEM_CLOSED, gone), End(DeliberationState.EXPIRED, gone))
-    weighed = weighed_again(open_.votes, open_.item, moment.published.policy, moment.now_ms)
+    weighed = weighed_again(open_.row.votes, open_.item, moment.published.policy, moment.now_ms)
     refused = _check(open_, decision, weighed, moment)
     if refused is not None:
         return Voted(open_, refused)
     vote = CountedVote(decision=decision, at=moment.now_ms)
-    after = open_.model_copy(update={"votes": (*open_.votes, vote)})
+    row = open_.row.model_copy(update={"votes": (*open_.row.votes, vote)})
+    after = open_._replace(row=row)
     return Voted(after, None, _end(after, decision, (*weighed, vote), moment.published.policy))
 
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from schemas import topics
 from streams import control
@@ -35,15 +36,20 @@ def environment(settings: EngineSettings, *, metrics_port: int) -> dict[str, str
 
 @asynccontextmanager
 async def running(
-    settings: EngineSettings, *, metrics_port: int, agents: Sequence[str] = MESSAGE_AGENTS, workers: int = WORKERS
+    settings: EngineSettings,
+    *,
+    metrics_port: int,
+    agents: Sequence[str] = MESSAGE_AGENTS,
+    workers: int = WORKERS,
+    log: Path = Path(os.devnull),
 ) -> AsyncGenerator[Supervisor, None]:
     """The workers, from their start to their end; their ports count up from `metrics_port`, 0 takes any."""
-    with open(os.devnull, "wb") as nowhere:  # noqa: ASYNC230, PTH123  # the null device does not block
+    with log.open("ab") as opened:
         supervisor = Supervisor(
             lane_worker(*agents),
             workers=workers,
             environment=environment(settings, metrics_port=metrics_port),
-            log=nowhere,
+            log=opened,
         )
         supervising = asyncio.create_task(supervisor.run())
         try:

@@ -8,10 +8,12 @@ import click
 from rich.console import Console
 
 from streams.bench import dag as dag_bench
+from streams.bench import deadlines as deadlines_bench
 from streams.bench import deliberation as deliberation_bench
 from streams.bench import forward as forward_bench
 from streams.bench import impact as impact_bench
 from streams.bench import latency as latency_bench
+from streams.bench import pending as pending_bench
 from streams.bench import pipeline as pipeline_bench
 from streams.bench import sagas as sagas_bench
 from streams.bench.place import Say, place
@@ -25,6 +27,7 @@ _FORWARDED = 390_000
 _SECONDS = 30.0
 _SAGAS = 1_000
 _ITEMS = 20_000
+_MANY_ITEMS = 100_000
 _IN_FLIGHT = 100
 
 
@@ -141,6 +144,30 @@ def deliberation(*, count: int) -> None:
       acgs bench deliberation --items 20000
     """
     _in_place(lambda settings, say: run(deliberation_bench.run(settings, count=count, say=say)))
+
+
+@bench.command()
+@click.option("--items", "count", type=click.IntRange(2_000), default=_MANY_ITEMS, show_default=True)
+def pending(*, count: int) -> None:
+    r"""Many items that wait: memory an item, and the time lanes take to come back after SIGKILL.
+
+    \b
+    Example:
+      acgs bench pending --items 20000
+    """
+    _in_place(lambda settings, say: run(pending_bench.run(settings, count=count, say=say)))
+
+
+@bench.command()
+@click.option("--items", "count", type=click.IntRange(1_000), default=_MANY_ITEMS, show_default=True)
+def deadlines(*, count: int) -> None:
+    r"""Items that expire within a minute, and as many at one instant: how late, and how long others wait.
+
+    \b
+    Example:
+      acgs bench deadlines --items 20000
+    """
+    _in_place(lambda settings, say: run(deadlines_bench.run(settings, count=count, say=say)))
 
 
 @bench.command(name="all")
