@@ -36,6 +36,7 @@ async def run(settings: EngineSettings, *, count: int, say: Callable[[str], None
     async with product.running(settings, metrics_port=0, agents=agents):
         for seed, (name, spread_s) in enumerate((("minute", _SPREAD_S), ("instant", 0)), start=1):
             first = time.time() + 20 + count / 700
+            when = "within a minute" if spread_s else "at one instant"
             say(f"{count} items that expire {when}, in {first - time.time():.0f} s")
             await held.send(settings, _messages(count, seed, first, spread_s))
             late, silence = await _expired(settings, count, seed)
