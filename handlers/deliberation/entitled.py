@@ -55,13 +55,14 @@ def check_subject(decision: Decision, item: DeliberationItem) -> Refused | None:
 
 
 def check_approver(decision: Decision, item: DeliberationItem, policy: Policy) -> Refused | None:
-    """Whether this approver has a say on this item at all."""
+    """Whether this approver has a say on this item. Who asks, or runs who does, may only not approve."""
     approver = policy.approver(decision.approver)
     if approver is None:
         return Refused(Reason.UNKNOWN_APPROVER, f"epoch {policy.epoch} has no approver {decision.approver!a}")
-    if approver.id == item.sender:
+    is_approval = decision.vote is Vote.APPROVE
+    if is_approval and approver.id == item.sender:
         return Refused(Reason.REQUESTER, f"{approver.id!a} asks for this action")
-    if item.sender in approver.operates:
+    if is_approval and item.sender in approver.operates:
         return Refused(Reason.OPERATES_REQUESTER, f"{approver.id!a} operates {item.sender!a}, which asks for this")
     is_of_tenant = EVERY_TENANT in approver.tenants or item.tenant_id in approver.tenants
     if item.kind is not ItemKind.POLICY and not is_of_tenant:

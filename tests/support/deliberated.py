@@ -17,7 +17,7 @@ from schemas.registry import Relay
 from streams import agents, keys
 from streams.agents.naming import Naming
 from streams.engine.driver import LaneDriver
-from streams.engine.records import Headers
+from streams.engine.records import Headers, InputRecord
 from streams.engine.turn import Bounds, Turn
 from streams.metrics import Measures
 from tests.support.product import UNKNOWN_TOOL, message, policy
@@ -140,8 +140,9 @@ class Desk:
         self.driver: LaneDriver[bytes, PublishedPolicy] = LaneDriver(self.agent, bounds=bounds)
         self.publish(policy or registry())
         if has_begun:
-            self.hold(held(self.in_force, 9_999, from_agent="nobody"))
+            first = self.hold(held(self.in_force, 9_999, from_agent="nobody"))
             self.pass_time(1)
+            self.send(b"{}", ((envelope.WITHDRAWN, first.item_id.encode()),), first.item_id)
             self.written.clear()
 
     @property
@@ -152,7 +153,7 @@ class Desk:
 
     def publish(self, policy: Policy) -> None:
         """A new epoch comes into force on this lane."""
-        self._take(self.driver.send(NAMING.topic(topics.CONTROL), policy.canonical(), timestamp=T0 + self.now))
+        self._handle(NAMING.topic(topics.CONTROL), policy.canonical(), (), "policy")
 
     def hold(self, one: Held) -> DeliberationItem:
         self.send(one.value, one.headers, one.item.item_id)
@@ -165,7 +166,7 @@ class Desk:
             self.send(keys.encode(decision), (source, (envelope.POLICY, b"1:x")), decision.item_id)
 
     def send(self, value: bytes | None, headers: Headers, key: str) -> None:
-        self._take(self.driver.send(self._topic, value, key=key.encode(), headers=headers, timestamp=T0 + self.now))
+        self._handle(self._topic, value, headers, key)
         self.pass_time(0)
 
     def pass_time(self, ms: int) -> None:
@@ -192,6 +193,12 @@ class Desk:
 
     def rows(self, prefix: str) -> list[str]:
         return [name for name in self.driver.state.rows if name.startswith(prefix)]
+
+    def _handle(self, topic: str, value: bytes | None, headers: Headers, key: str) -> None:
+        position = self.driver.state.position
+        offset = position.offsets[topic] if position else 0
+        record = InputRecord(topic, 0, offset, T0 + self.now, key.encode(), value, headers)
+        self._take(self.driver.handle([record]))
 
     def _take(self, turn: Turn[bytes, PublishedPolicy]) -> None:
         assert turn.dead_letters == 0, _letters(turn)
