@@ -10,13 +10,13 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20
 ID = "0b9e5b4e-0f0c-4f43-9c3e-0c7a4a5f2f10"
 
 
-@given(TEXT, TEXT, st.none() | TEXT, st.none() | TEXT, st.sampled_from(Vote), st.sampled_from(ItemKind))
+@given(TEXT, TEXT, st.none() | TEXT, st.none() | TEXT, st.sampled_from(Vote))
 def test_what_is_signed_is_canonical_json_as_rfc_8785_has_it(
-    approver: str, hash_: str, relay: str | None, reason: str | None, vote: Vote, kind: ItemKind
+    approver: str, hash_: str, relay: str | None, reason: str | None, vote: Vote
 ) -> None:
     decision = Decision(
         decision_id=ID,
-        kind=kind,
+        kind=ItemKind.POLICY,
         item_id=ID,
         digest="a" * 64,
         nonce="b" * 32,
