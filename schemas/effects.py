@@ -13,12 +13,13 @@ Headers = tuple[tuple[str, bytes | None], ...]
 
 
 class Publish(NamedTuple):
-    """Write a record to a topic of the catalogue."""
+    """Write a record to a topic of the catalogue. `measure` is what metrics count of it; it does not travel."""
 
     topic: str
     key: str
     value: bytes | None
     headers: Headers = ()
+    measure: object = None
 
 
 class Broadcast(NamedTuple):

@@ -9,6 +9,7 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from schemas.activity import Outcome
+from schemas.deliberation import DeliberationState
 
 _SCORE_BOUNDS = (500, 1_000, 2_000, 3_000, 4_000, 5_000, 6_000, 7_000, 7_999, 8_999, 10_000)
 _ACTIVITY_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800)
@@ -19,6 +20,7 @@ class Measures:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._rejected = Counter("acgs_rejected", "Records refused by a gateway", ("reason",), registry=registry)
+        self._verdicts = Counter("acgs_verdicts", "Held items that ended", ("state",), registry=registry)
         self._scores = ScoreHistogram()
         registry.register(self._scores)
 
@@ -26,6 +28,12 @@ class Measures:
         """Reason codes of refused records."""
         for reason, count in Counts(map(str, reasons)).items():
             self._rejected.labels(reason).inc(count)
+
+    def decided(self, measures: Sequence[object]) -> None:
+        """States of held items that ended, and reason codes of what was refused."""
+        for state, count in Counts(one for one in measures if isinstance(one, DeliberationState)).items():
+            self._verdicts.labels(state.value).inc(count)
+        self.rejections([one for one in measures if not isinstance(one, DeliberationState)])
 
     def scores(self, scores: Sequence[object]) -> None:
         """Impact scores of triaged messages."""
@@ -101,3 +109,47 @@ class QueueMeasures:
     def running(self, count: Callable[[], float]) -> None:
         """Where to ask how many run."""
         self._running.set_function(count)
+
+
+class HitlMeasures:
+    """What the process counts that posts cards and takes callbacks, by platform."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._posts = Counter(
+            "acgs_hitl_posts", "Messages a platform has taken", ("platform", "kind"), registry=registry
+        )
+        self._retries = Counter(
+            "acgs_hitl_retries", "Attempts at a platform after the first", ("platform",), registry=registry
+        )
+        self._failures = Counter(
+            "acgs_hitl_failures", "Attempts at a platform that failed", ("platform", "why"), registry=registry
+        )
+        self._callbacks = Counter(
+            "acgs_hitl_callbacks",
+            "Requests for callbacks, by what became of them",
+            ("platform", "outcome"),
+            registry=registry,
+        )
+        self._waiting = Gauge(
+            "acgs_hitl_waiting", "Statuses read and not yet dealt with", ("platform",), registry=registry
+        )
+
+    def posted(self, platform: str, kind: str) -> None:
+        """A platform has taken a card, reminder, escalation or outcome."""
+        self._posts.labels(platform, kind).inc()
+
+    def retried(self, platform: str) -> None:
+        """An attempt is not the first."""
+        self._retries.labels(platform).inc()
+
+    def failed(self, platform: str, why: str) -> None:
+        """An attempt failed: the platform was `busy`, `refused`, or the item `unreadable`."""
+        self._failures.labels(platform, why).inc()
+
+    def called(self, platform: str, outcome: str) -> None:
+        """A callback was answered."""
+        self._callbacks.labels(platform, outcome).inc()
+
+    def waiting(self, platform: str, count: Callable[[], float]) -> None:
+        """Where to ask how many wait."""
+        self._waiting.labels(platform).set_function(count)

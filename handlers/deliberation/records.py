@@ -74,7 +74,7 @@ def forgotten(item_id: str) -> Publish:
 
 def verdict(said: DeliberationVerdict) -> Publish:
     """The public record of an item's end."""
-    return Publish(topics.VERDICTS, said.item.item_id, said.model_dump_json().encode(), _STAMP)
+    return Publish(topics.VERDICTS, said.item.item_id, said.model_dump_json().encode(), _STAMP, measure=said.state)
 
 
 def delivery(item: DeliberationItem, value: bytes, headers: Headers, policy: Policy) -> Publish:

@@ -54,7 +54,7 @@ def deliberation_agent(naming: Naming, measures: Measures, tenants: Sequence[str
         control=control_input(naming),
         rows=RowCodec(bytes, bytes),
         on_timer=on_timer,
-        measure=measures.rejections,
+        measure=measures.decided,
         outputs_under=lambda published: of_tenants(published.policy.tenant_topics),
     )
 

@@ -42,7 +42,7 @@ class Effects:
             case Forget():
                 return Delete(effect.key)
             case Publish():
-                return Emit(self._name(effect.topic), effect.key.encode(), effect.value, effect.headers)
+                return Emit(self._name(effect.topic), effect.key.encode(), effect.value, effect.headers, effect.measure)
             case Broadcast():
                 return records.Broadcast(self._name(effect.topic), effect.key.encode(), effect.value)
             case Reject():

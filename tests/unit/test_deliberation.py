@@ -5,12 +5,14 @@ from typing import Any
 
 import orjson
 import pytest
+from prometheus_client import CollectorRegistry
 
 from schemas import deliberation, envelope, topics
 from schemas.decision import ItemKind, Vote
 from schemas.deliberation import CHANGE_POLICY, POLICY_KEY, DeliberationItem, DeliberationState, Terms
 from schemas.policy import AcceptedHash, Policy
 from schemas.workflow import WorkflowVerdict
+from streams.metrics import Measures
 from tests.support.deliberated import CAL, HOUR, LEE, OLA, PARTITIONS, SAM, SUE, THREE, TWO, Desk, Held, held, registry
 from tests.support.product import HASH, NEXT_HASH
 from tests.support.signing import approver, decide, key, owners, public, signed_anew
@@ -111,6 +113,16 @@ def test_a_relayed_veto_denies(desk: Desk) -> None:
     item = desk.hold(held(desk.in_force))
     desk.take(decide("sue", item, Vote.VETO, relay="office"))
     assert states(desk) == [REJECTED]
+
+
+def test_metrics_count_how_items_end_and_what_was_refused() -> None:
+    registered = CollectorRegistry()
+    measures = Measures(registered)
+    measures.decided([APPROVED, APPROVED, EXPIRED, "bad_signature"])
+    value = registered.get_sample_value
+    assert value("acgs_verdicts_total", {"state": "approved"}) == 2
+    assert value("acgs_verdicts_total", {"state": "expired"}) == 1
+    assert value("acgs_rejected_total", {"reason": "bad_signature"}) == 1
 
 
 # Checked again at release
