@@ -6,17 +6,20 @@ else is left to people. Change `judged` and it is yours. docs/approvals.md tells
 
 import argparse
 import asyncio
+import logging
 import re
 import signal
-import sys
 from pathlib import Path
 
 from schemas.decision import Vote
+from streams import logs
 from streams.approvals import ApprovalClient, DecisionRefusedError, PendingItem
 from streams.control import accepted_hash
 from streams.keys import Signer, SigningKey
 from streams.parent import stop_with_parent
 from streams.settings import load
+
+_log = logging.getLogger(__name__)
 
 _RELEASED = re.compile(r"\d+\.\d+\.\d+", re.ASCII)
 _REMOVES_ALL = re.compile(r"\bkubectl\s+delete\s+(ns|namespace)\b")
@@ -43,7 +46,7 @@ async def run(key: SigningKey, name: str) -> None:
             try:
                 await client.decide(one.item, *decision)
             except DecisionRefusedError as refused:
-                sys.stderr.write(f"{one.item_id}: {refused}\n")
+                _log.warning("item %s: %s", one.item_id, refused)
 
 
 async def _until_told(key: SigningKey, name: str, *, with_parent: bool) -> None:
@@ -67,4 +70,5 @@ if __name__ == "__main__":
     parser.add_argument("--name", default="release-bot", help="its id in the policy")
     parser.add_argument("--with-parent", action="store_true", help="end when standard input does")
     options = parser.parse_args()
+    logs.configure()
     asyncio.run(_until_told(SigningKey.load(options.key), options.name, with_parent=options.with_parent))

@@ -43,11 +43,13 @@ _PAUSE_S = 0.05
 class DeliberationStorm(Lifetime):
     """An installation with workers `a` and `b`, a fleet that sends dangerous messages, and people who decide on them.
 
-    An async context manager. What is done with an item follows from the seed and its bytes.
+    An async context manager. What is done with an item follows from the seed and its bytes. `portion` of the messages
+    are sent whenever something is waited for, so that few are left for no fault.
     """
 
-    def __init__(self, folder: Path, *, items: int, seed: int = 1) -> None:
-        self._folder, self.items = folder, items
+    def __init__(self, folder: Path, *, items: int, portion: int, seed: int = 1) -> None:
+        self._folder, self.items, self._portion = folder, items, portion
+        self._admitted = asyncio.Semaphore(0)
         self.random = random.Random(seed)  # noqa: S311  # chooses faults, messages and votes
         self.kafka = EmbeddedKafka(EmbeddedSettings(folder / "kafka"))
         self.settings: EngineSettings
@@ -95,9 +97,10 @@ class DeliberationStorm(Lifetime):
     # The fleet, and those who decide
 
     async def _fleet(self) -> None:
-        """Sends all messages, a few at a time; each expires after some seconds."""
+        """Sends the messages that are admitted, a few at a time; each expires after some seconds."""
         topic = Naming(PREFIX).topic(topics.IN_MESSAGES)
         for number in range(self.items):
+            await self._admitted.acquire()
             expires_at = datetime.now(UTC) + timedelta(seconds=self.random.uniform(*_LIVES_S))
             value = encoded(number, tool=UNKNOWN_TOOL, expires_at=expires_at.isoformat())
             await self._made.send_and_wait(topic, value, partition=number % PARTITIONS)
@@ -137,10 +140,12 @@ class DeliberationStorm(Lifetime):
         """Starts everything, and returns when items come to their ends."""
         for machine in self.machines.values():
             machine.start()
+        await self._are_up(*self.machines)
         await self.flows()
 
     async def flows(self, more: int = 10) -> None:
-        """Returns when so many more items have ended, or all have."""
+        """Lets a portion be sent, and returns when so many more items have ended, or all have."""
+        self._admit(self._portion)
         wanted = min(self.items, len(self.verdicts) + more)
         await eventually(lambda: self._sound() and len(self.verdicts) >= wanted, PATIENCE, self.account)
 
@@ -151,6 +156,18 @@ class DeliberationStorm(Lifetime):
         for name in names:
             self.machines[name].start()
         await self.flows()
+        await self._are_up(*names)
+
+    async def _are_up(self, *names: str) -> None:
+        """Returns when each has lanes: a process that finds no broker as it begins ends, and this storm starts none."""
+        up = [self.machines[name] for name in names]
+        await eventually(
+            lambda: self._sound() and all(m.has_said("lane is running") for m in up), PATIENCE, self.account
+        )
+
+    def _admit(self, count: int) -> None:
+        for _ in range(count):
+            self._admitted.release()
 
     async def make_a_zombie(self, name: str) -> None:
         """Stops it until the other has taken over, and lets it go on."""
@@ -181,6 +198,7 @@ class DeliberationStorm(Lifetime):
 
     async def end(self) -> None:
         """Lets every item come to its end and every vote be sent, and the processes stop in good order."""
+        self._admit(self.items)
         await eventually(lambda: self.is_over and not self._doing, PATIENCE, self.account)
         await eventually(self._is_read, PATIENCE, self.account)
         await asyncio.gather(*(asyncio.to_thread(machine.stop) for machine in self.machines.values()))

@@ -20,7 +20,7 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.timeout(600)
 async def test_every_fault_once_and_every_item_ends_once(tmp_path: Path) -> None:
-    async with DeliberationStorm(tmp_path, items=SHORT) as storm:
+    async with DeliberationStorm(tmp_path, items=SHORT, portion=SHORT // 8) as storm:
         await storm.start()
         await storm.crash("a")
         await storm.make_a_zombie("b")
@@ -38,7 +38,7 @@ async def test_every_fault_once_and_every_item_ends_once(tmp_path: Path) -> None
 async def test_a_long_storm_of_items_releases_nothing_unsigned_and_nothing_twice(tmp_path: Path) -> None:
     items = int(os.environ.get("ACGS_STORM_ITEMS", LONG))
     seed = int(os.environ.get("ACGS_STORM_SEED", "1"))
-    async with DeliberationStorm(tmp_path, items=items, seed=seed) as storm:
+    async with DeliberationStorm(tmp_path, items=items, portion=200, seed=seed) as storm:
         faults: tuple[Callable[[], Awaitable[None]], ...] = (
             lambda: storm.crash(storm.random.choice("ab")),
             lambda: storm.crash("a", "b"),
