@@ -1,7 +1,7 @@
 """The client of approvers and bots: what waits, and decisions on it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from types import TracebackType
@@ -13,7 +13,14 @@ from schemas.deliberation import DeliberationItem, DeliberationState, Deliberati
 from streams import keys
 from streams.agents.naming import Naming
 from streams.approvals import board
-from streams.approvals.errors import DecisionRefusedError, DeliberationError, ItemRefusedError, not_taken, not_written
+from streams.approvals.errors import (
+    DecisionRefusedError,
+    DeliberationError,
+    ItemRefusedError,
+    not_held,
+    not_taken,
+    not_written,
+)
 from streams.approvals.loading import Loader, loading
 from streams.approvals.pending import PendingItem
 from streams.approvals.watching import Answer, Watches
@@ -28,6 +35,7 @@ from streams.refusals import Refusals
 
 ANSWER_WITHIN = timedelta(seconds=30)
 _LOADED_AT_ONCE = 200
+Late = Callable[[str, timedelta], DeliberationError]
 
 
 class ApprovalClient:
@@ -153,7 +161,8 @@ class ApprovalClient:
         await self._caught_up()
         item_id = deliberation.item_id(message_id, deliberation.digest_of(value), 0)
         with self._watches.expecting_item(item_id) as answer:
-            return await self._sent(answer, self._messages, conversation_id, value, f"message {message_id}")
+            what = f"message {message_id}"
+            return await self._sent(answer, self._messages, conversation_id, value, what, late=not_held)
 
     async def ended(self, item_id: str) -> DeliberationStatus:
         """Waits until an item has ended, and returns how.
@@ -170,8 +179,10 @@ class ApprovalClient:
             await self._watches.changed()
             self._raise_failure()
 
-    async def _sent(self, answer: Answer, topic: str, key: str, value: bytes, what: str) -> DeliberationStatus:
-        """Publishes a record, and returns what the agents answer to it."""
+    async def _sent(
+        self, answer: Answer, topic: str, key: str, value: bytes, what: str, *, late: Late = not_taken
+    ) -> DeliberationStatus:
+        """Publishes a record, and returns what the agents answer to it; `late` makes the error if they do not."""
         self._raise_failure()
         if self._producer is None:
             raise RuntimeError("the client is not open: async with ApprovalClient(...) as client")
@@ -184,7 +195,7 @@ class ApprovalClient:
                 with self._refusals[topic].expecting(source, answer):
                     return await answer
         except TimeoutError:
-            words = not_written if written is None else not_taken
+            words = not_written if written is None else late
             raise words(what, waited) from None
 
     async def _load(self, statuses: Collection[DeliberationStatus]) -> list[PendingItem]:

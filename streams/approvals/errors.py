@@ -65,3 +65,12 @@ def not_taken(what: str, waited: timedelta) -> DeliberationTimeoutError:
         "once the agents run. 'acgs status' shows whether the gateways and deliberation do, 'acgs dead-letters list' "
         "whether they failed on it"
     )
+
+
+def not_held(what: str, waited: timedelta) -> DeliberationTimeoutError:
+    """A message that is in the log has been neither held nor refused."""
+    return DeliberationTimeoutError(
+        f"{what} is in the log, but has been neither held nor refused within {waited.total_seconds():g} s. Either it "
+        "weighs less than what the policy holds and was delivered ('acgs score' says what it weighs), or the agents do "
+        "not run: 'acgs status'"
+    )

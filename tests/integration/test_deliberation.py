@@ -166,3 +166,11 @@ async def test_a_signature_of_a_registered_sender_goes_with_the_message(settings
             return said if len(said) == 2 else None
 
         assert await eventually(both) == {value: b"true", encoded(2): b"false"}
+
+
+async def test_a_message_that_is_not_held_after_all_is_told(settings: EngineSettings) -> None:
+    harmless = encoded(1)
+    said = message(1)
+    async with deliberating(settings), client_of(settings, answer_within=timedelta(seconds=2)) as client:
+        with pytest.raises(DeliberationTimeoutError, match="weighs less than what the policy holds"):
+            await client.hold(said["message_id"], said["conversation_id"], harmless)
