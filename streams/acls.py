@@ -131,6 +131,7 @@ def _of_tools(naming: Naming) -> Iterator[_Right]:
         OPERATORS, Kind.TOPIC, prefix, ("Describe", "DescribeConfigs"), "acgs status, acgs doctor", prefixed=True
     )
     yield _Right(OPERATORS, Kind.TOPIC, control, ("Read",), "acgs policy show")
+    yield _Right(topics.APPROVERS, Kind.TOPIC, control, ("Describe", "Read"), "acgs hitl: whose account is whose")
     yield from _operators_on_lanes(naming)
     yield _Right(
         INSTALLER, Kind.TOPIC, prefix, ("Create", "Describe", "DescribeConfigs"), "acgs topics create", prefixed=True

@@ -32,6 +32,7 @@ from schemas.workflow import (
     WorkflowStatus,
     WorkflowVerdict,
 )
+from streams.hitl.contracts import WebhookAnswer, WebhookDecision, WebhookEvent
 
 _CONTRACTS: Mapping[str, type[BaseModel] | TypeAdapter[Any]] = {
     "activity-cancel": ActivityCancel,
@@ -45,6 +46,9 @@ _CONTRACTS: Mapping[str, type[BaseModel] | TypeAdapter[Any]] = {
     "deliberation-status": DeliberationStatus,
     "deliberation-verdict": DeliberationVerdict,
     "heartbeat": Heartbeat,
+    "hitl-webhook-answer": WebhookAnswer,
+    "hitl-webhook-decision": WebhookDecision,
+    "hitl-webhook-event": WebhookEvent,
     "policy": Policy,
     "rejection": Rejection,
     "score-card": CARD,

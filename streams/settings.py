@@ -2,18 +2,25 @@
 
 import os
 import ssl
+import tomllib
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from streams.engine.client import EngineSettings
 from streams.errors import SettingsError
 
 CONFIG_VARIABLE = "ACGS_CONFIG"
 """Names the TOML file; without it `acgs.toml` in the working folder is read, if there is one."""
+
+TABLES: Final = frozenset({"hitl"})
+"""Tables of the file that other parts of the product read by themselves."""
+
+Kind = TypeVar("Kind", bound=BaseSettings)
 
 
 class Settings(BaseSettings):
@@ -56,8 +63,8 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then variables, then the file."""
         del dotenv_settings, file_secret_settings
-        file = Path(os.environ.get(CONFIG_VARIABLE, "acgs.toml"))
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+        own = {name: value for name, value in file_content().items() if name not in TABLES}
+        return init_settings, env_settings, InitSettingsSource(settings_cls, own)
 
     def engine(self, *, client_id: str) -> EngineSettings:
         """What the engine needs of it.
@@ -107,19 +114,39 @@ class Settings(BaseSettings):
         return context
 
 
+def file_content() -> dict[str, Any]:
+    """What the settings file says; nothing where there is none.
+
+    Raises:
+        ValueError: it is not TOML.
+    """
+    file = Path(os.environ.get(CONFIG_VARIABLE, "acgs.toml"))
+    return tomllib.loads(file.read_text()) if file.is_file() else {}
+
+
 def load() -> Settings:
     """Reads the settings.
 
     Raises:
         SettingsError: a variable or the file is wrong; the message says which and how.
     """
+    return checked(Settings)
+
+
+def checked(kind: Callable[[], Kind], table: str = "") -> Kind:
+    """Settings of a kind, whose lines of the file stand in `table`.
+
+    Raises:
+        SettingsError: a variable or the file is wrong; the message says which and how, and no value.
+    """
     named = os.environ.get(CONFIG_VARIABLE)
     if named and not Path(named).is_file():
         raise SettingsError(f"{CONFIG_VARIABLE} names {named}, which is no file")
     try:
-        return Settings()
+        return kind()
     except ValidationError as error:
-        places = "; ".join(f"{'.'.join(map(str, place['loc']))}: {place['msg']}" for place in error.errors())
+        within = (table,) if table else ()
+        places = "; ".join(f"{'.'.join(map(str, (*within, *at['loc'])))}: {at['msg']}" for at in error.errors())
         raise SettingsError(f"settings are wrong: {places}") from error
     except ValueError as error:
         raise SettingsError(f"the settings file is not TOML: {error}") from error

@@ -58,6 +58,7 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
             "streams.cli.deliberation", "deliberation", "See what is held, and decide on it with your signature."
         ),
         "keys": Entry("streams.cli.keys", "keys", "Make and show the keys that approvers and agents sign with."),
+        "hitl": Entry("streams.cli.hitl", "hitl", "Post held items to Slack, Teams or a webhook, and take decisions."),
     },
     "Operate": {
         "status": Entry("streams.cli.status", "status", "Show every lane, and what to do next."),

@@ -27,3 +27,14 @@ async def delete_group(settings: EngineSettings, group: str, deadline: timedelta
         await eventually(deleted, deadline)
     finally:
         await admin.close()
+
+
+async def commits(settings: EngineSettings, group: str) -> dict[tuple[str, int], tuple[int, str]]:
+    """What a group has committed: offset and metadata by topic and partition."""
+    admin: Any = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+    await admin.start()
+    try:
+        found = await admin.list_consumer_group_offsets(group)
+        return {(place.topic, place.partition): (one.offset, one.metadata) for place, one in found.items()}
+    finally:
+        await admin.close()
