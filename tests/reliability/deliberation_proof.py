@@ -3,6 +3,7 @@
 import base64
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -14,6 +15,7 @@ from schemas import envelope, topics
 from schemas.decision import Decision, Vote
 from schemas.deliberation import DeliberationItem, DeliberationState, DeliberationVerdict, digest_of
 from schemas.policy import Policy
+from schemas.reasons import Reason
 from schemas.registry import raw_key
 from streams import agents
 from streams.agents.naming import Naming
@@ -46,6 +48,7 @@ class Proof:
 
     def wrongs(self) -> Iterator[str]:
         """What is not as it must be."""
+        yield from self._every_message_was_held_or_came_too_late()
         yield from self._every_item_ended_once()
         yield from self._only_what_was_approved_is_delivered()
         yield from self._approvals_suffice()
@@ -61,15 +64,32 @@ class Proof:
     def figures(self) -> Mapping[str, int]:
         """How much there was of what."""
         states = Counter(verdict.state.value for verdict in self._verdicts)
-        reasons = Counter((header(r, envelope.REASON) or b"").decode() for r in self._all(topics.REJECTED))
-        return {**states, **reasons, "items": len(self._items), "decisions": len(self._all(topics.IN_DECISIONS))}
+        reasons = Counter(_reason(record) for record in self._all(topics.REJECTED))
+        too_late = reasons.pop(Reason.EXPIRED, 0)
+        totals = {"messages": len(self._all(topics.IN_MESSAGES)), "items": len(self._items), "too_late": too_late}
+        return {**states, **reasons, **totals, "decisions": len(self._all(topics.IN_DECISIONS))}
 
     # What is promised
 
+    def _every_message_was_held_or_came_too_late(self) -> Iterator[str]:
+        """A message is refused only as its own time is over by the clock of the log."""
+        topic = self._naming.topic(topics.IN_MESSAGES)
+        held = Counter(record.value for record, _ in self._held())
+        too_late = {header(r, envelope.SOURCE): r for r in self._all(topics.REJECTED) if _reason(r) == Reason.EXPIRED}
+        for record in self._all(topics.IN_MESSAGES):
+            source = envelope.encode_source(topic, record.partition, record.offset)
+            refused = too_late.get(source)
+            times = held.pop(record.value, 0)
+            if times + self._refused[source] != 1:
+                yield f"{source!r} was held {times} times and refused {self._refused[source]} times"
+            if self._refused[source] and (refused is None or refused.timestamp < _expires_at_ms(record)):
+                yield f"{source!r} was refused, but it had time left"
+        yield from (f"held, but no message: {value!r}" for value in held)
+
     def _every_item_ended_once(self) -> Iterator[str]:
-        sent, held = len(self._all(topics.IN_MESSAGES)), list(self._held())
-        if sent != len(held) or len(self._items) != len(held):
-            yield f"{sent} messages, {len(held)} held, {len(self._items)} of them different"
+        held = list(self._held())
+        if len(self._items) != len(held):
+            yield f"{len(held)} held, {len(self._items)} of them different"
         ends = Counter(verdict.item.item_id for verdict in self._verdicts)
         yield from (f"item {item_id} ended {ends[item_id]} times" for item_id in self._items if ends[item_id] != 1)
         last: dict[bytes | None, Any] = {}
@@ -137,6 +157,7 @@ class Proof:
         for lane in range(self._partitions):
             replayed.update(image for image in self._replayed(lane) if image[0] in names)
         real = Counter(_image(record) for name in written for record in self._all(name))
+        real.subtract(_image(record) for record in self._all(topics.REJECTED) if _reason(record) == Reason.EXPIRED)
         yield from (f"only a replay writes {image}" for image in replayed - real)
         yield from (f"a replay does not write {image}" for image in real - replayed)
 
@@ -181,6 +202,14 @@ class Proof:
 
     def _all(self, name: str) -> list[Record]:
         return [record for records in self._read[self._naming.topic(name)].values() for record in records]
+
+
+def _reason(record: Record) -> str:
+    return (header(record, envelope.REASON) or b"").decode()
+
+
+def _expires_at_ms(record: Record) -> float:
+    return datetime.fromisoformat(orjson.loads(record.value or b"")["expires_at"]).timestamp() * 1000
 
 
 def _image(record: Record) -> Image:

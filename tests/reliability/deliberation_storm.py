@@ -36,6 +36,7 @@ AGENTS = (topics.GATEWAY_MESSAGES, topics.GATEWAY_DECISIONS, topics.TRIAGE, topi
 PATIENCE = timedelta(seconds=180)
 _LIVES_S = (2.0, 12.0)
 """How long a message may wait, at least and at most: some end while everything is down."""
+_ONE_TOO_LATE_IN = 50
 _AT_ONCE = 10
 _PAUSE_S = 0.05
 
@@ -56,6 +57,7 @@ class DeliberationStorm(Lifetime):
         self.machines: dict[str, Machine] = {}
         self.verdicts: dict[str, DeliberationState] = {}
         self._held: set[str] = set()
+        self._refused: set[bytes | None] = set()
         self._sent = 0
         self._decided: asyncio.Queue[tuple[float, Decision]] = asyncio.Queue()
         self._doing: set[asyncio.Task[None]] = set()
@@ -72,7 +74,7 @@ class DeliberationStorm(Lifetime):
             await control.publish(self.settings, self.policy())
             self.machines = {name: self._machine(name) for name in "ab"}
             naming = Naming(PREFIX)
-            followed = [naming.topic(topics.DELIBERATION), naming.topic(topics.VERDICTS)]
+            followed = [naming.topic(topic) for topic in (topics.DELIBERATION, topics.VERDICTS, topics.REJECTED)]
             with ending(list(self.machines.values())):
                 async with (
                     producer(self.settings, enable_idempotence=True, request_timeout_ms=120_000) as self._made,
@@ -101,7 +103,8 @@ class DeliberationStorm(Lifetime):
         topic = Naming(PREFIX).topic(topics.IN_MESSAGES)
         for number in range(self.items):
             await self._admitted.acquire()
-            expires_at = datetime.now(UTC) + timedelta(seconds=self.random.uniform(*_LIVES_S))
+            life_s = self.random.uniform(*_LIVES_S) if number % _ONE_TOO_LATE_IN else 0.0
+            expires_at = datetime.now(UTC) + timedelta(seconds=life_s)
             value = encoded(number, tool=UNKNOWN_TOOL, expires_at=expires_at.isoformat())
             await self._made.send_and_wait(topic, value, partition=number % PARTITIONS)
             self._sent += 1
@@ -113,6 +116,9 @@ class DeliberationStorm(Lifetime):
             said = DeliberationVerdict.model_validate_json(record.value or b"")
             self.verdicts[said.item.item_id] = said.state
             return
+        if topic.endswith(topics.REJECTED):
+            self._note_refused(record)
+            return
         told = header(record, envelope.ITEM)
         if told is not None:
             item = DeliberationItem.model_validate_json(told)
@@ -120,6 +126,12 @@ class DeliberationStorm(Lifetime):
             task = asyncio.create_task(self._decide(item))
             self._doing.add(task)
             task.add_done_callback(self._doing.discard)
+
+    def _note_refused(self, record: Record) -> None:
+        """A message whose time is over before the broker has it is never held; so may be one that a fault delays."""
+        source = header(record, envelope.SOURCE) or b""
+        if source.startswith(Naming(PREFIX).topic(topics.IN_MESSAGES).encode()):
+            self._refused.add(source)
 
     async def _decide(self, item: DeliberationItem) -> None:
         """Sends the votes on an item, some of them no votes at all, at moments up to after its deadline."""
@@ -146,8 +158,8 @@ class DeliberationStorm(Lifetime):
     async def flows(self, more: int = 10) -> None:
         """Lets a portion be sent, and returns when so many more items have ended, or all have."""
         self._admit(self._portion)
-        wanted = min(self.items, len(self.verdicts) + more)
-        await eventually(lambda: self._sound() and len(self.verdicts) >= wanted, PATIENCE, self.account)
+        wanted = min(self.items, self._ended + more)
+        await eventually(lambda: self._sound() and self._ended >= wanted, PATIENCE, self.account)
 
     async def crash(self, *names: str) -> None:
         """SIGKILL, and a new start at once."""
@@ -183,7 +195,11 @@ class DeliberationStorm(Lifetime):
 
     @property
     def is_over(self) -> bool:
-        return self._sound() and len(self.verdicts) == self.items
+        return self._sound() and self._ended == self.items
+
+    @property
+    def _ended(self) -> int:
+        return len(self.verdicts) + len(self._refused)
 
     def _sound(self) -> bool:
         self._follower.raise_if_ended()
@@ -222,7 +238,10 @@ class DeliberationStorm(Lifetime):
     def account(self) -> str:
         """The state of things, for a failed storm."""
         said = [f"{m.name}: {p.last_words()}" for m in self.machines.values() for p in m.processes]
-        counts = f"{self._sent} sent, {len(self._held)} held, {len(self.verdicts)} ended, {len(self._doing)} deciding"
+        counts = (
+            f"{self._sent} sent, {len(self._refused)} too late, {len(self._held)} held, {len(self.verdicts)} ended, "
+            f"{len(self._doing)} deciding"
+        )
         return "\n".join([counts, *said])
 
     def _machine(self, name: str) -> Machine:
