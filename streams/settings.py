@@ -3,10 +3,9 @@
 import os
 import ssl
 import tomllib
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar, cast
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -18,12 +17,48 @@ CONFIG_VARIABLE = "ACGS_CONFIG"
 """Names the TOML file; without it `acgs.toml` in the working folder is read, if there is one."""
 
 TABLES: Final = frozenset({"hitl"})
-"""Tables of the file that other parts of the product read by themselves."""
+"""Tables of the file that have settings of their own."""
 
-Kind = TypeVar("Kind", bound=BaseSettings)
+Kind = TypeVar("Kind", bound="FileSettings")
 
 
-class Settings(BaseSettings):
+class FileSettings(BaseSettings):
+    """Settings that a file may hold too: arguments count first, then variables, then the file.
+
+    `TABLE` names the table of the file that they stand in; without one they stand before all tables.
+    """
+
+    TABLE: ClassVar[str | None] = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Reads the file.
+
+        Raises:
+            SettingsError: what should be a table in it is none.
+        """
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, InitSettingsSource(settings_cls, cls._in_file())
+
+    @classmethod
+    def _in_file(cls) -> dict[str, Any]:
+        content = _file_content()
+        if cls.TABLE is None:
+            return {name: value for name, value in content.items() if name not in TABLES}
+        table = content.get(cls.TABLE, {})
+        if not isinstance(table, dict):
+            raise SettingsError(f"in the settings file, {cls.TABLE} is a table: [{cls.TABLE}]")
+        return cast("dict[str, Any]", table)
+
+
+class Settings(FileSettings):
     """Everything that can be set. A variable (ACGS_ and the name in capitals) counts more than the file."""
 
     model_config = SettingsConfigDict(env_prefix="ACGS_", extra="forbid", frozen=True)
@@ -51,20 +86,6 @@ class Settings(BaseSettings):
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     sasl_username: str | None = None
     sasl_password: SecretStr | None = None
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments first, then variables, then the file."""
-        del dotenv_settings, file_secret_settings
-        own = {name: value for name, value in file_content().items() if name not in TABLES}
-        return init_settings, env_settings, InitSettingsSource(settings_cls, own)
 
     def engine(self, *, client_id: str) -> EngineSettings:
         """What the engine needs of it.
@@ -114,7 +135,7 @@ class Settings(BaseSettings):
         return context
 
 
-def file_content() -> dict[str, Any]:
+def _file_content() -> dict[str, Any]:
     """What the settings file says; nothing where there is none.
 
     Raises:
@@ -133,8 +154,8 @@ def load() -> Settings:
     return checked(Settings)
 
 
-def checked(kind: Callable[[], Kind], table: str = "") -> Kind:
-    """Settings of a kind, whose lines of the file stand in `table`.
+def checked(kind: type[Kind]) -> Kind:
+    """Settings of a kind.
 
     Raises:
         SettingsError: a variable or the file is wrong; the message says which and how, and no value.
@@ -145,7 +166,7 @@ def checked(kind: Callable[[], Kind], table: str = "") -> Kind:
     try:
         return kind()
     except ValidationError as error:
-        within = (table,) if table else ()
+        within = (kind.TABLE,) if kind.TABLE else ()
         places = "; ".join(f"{'.'.join(map(str, (*within, *at['loc'])))}: {at['msg']}" for at in error.errors())
         raise SettingsError(f"settings are wrong: {places}") from error
     except ValueError as error:

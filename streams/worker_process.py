@@ -1,9 +1,7 @@
 """One worker as a process: `python -m streams.worker_process`. A Supervisor starts it; it ends when its parent does."""
 
 import argparse
-import asyncio
 import logging
-import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -15,11 +13,10 @@ from streams import agents, control, logs, loop
 from streams.agents.naming import Naming
 from streams.engine.client import EngineSettings
 from streams.engine.metrics import EngineMetrics
-from streams.engine.worker import Worker, settle_garbage
+from streams.engine.worker import Worker
 from streams.errors import StreamsError
 from streams.metrics import Measures
-from streams.parent import stop_with_parent
-from streams.probes import Probes
+from streams.serving import serve
 from streams.settings import Settings, load
 
 _log = logging.getLogger(__name__)
@@ -46,19 +43,13 @@ async def _run(options: argparse.Namespace, settings: Settings, engine: EngineSe
     built = agents.build(options.agents, naming, Measures(registry), in_force.policy if in_force else None)
     worker = Worker(built, engine, EngineMetrics(registry), lanes_topic=naming.topic(topics.LANES))
     port = settings.metrics_port and settings.metrics_port + options.number
-    with Probes(settings.metrics_host, port, registry, liveness=worker.liveness, readiness=worker.readiness) as probes:
-        _log.info("worker %s serves /metrics, /livez and /readyz on port %d", engine.client_id, probes.port)
-        _stop_on_signals(worker)
-        settle_garbage()
-        if options.with_parent:
-            stop_with_parent(worker.stop)
-        await worker.run()
-
-
-def _stop_on_signals(worker: Worker) -> None:
-    running = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        running.add_signal_handler(number, worker.stop)
+    await serve(
+        worker,
+        registry,
+        name=f"worker {engine.client_id}",
+        metrics=(settings.metrics_host, port),
+        with_parent=options.with_parent,
+    )
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

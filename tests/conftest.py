@@ -9,7 +9,9 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import pytest
 
-from tests.support.broker import Broker, container, embedded
+from streams.engine.client import EngineSettings
+from tests.support.broker import Broker, container, embedded, engine_settings
+from tests.support.platform import Platform, platform
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -65,3 +67,15 @@ def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def prefix() -> str:
     """A prefix that no topic, group or transactional id has had before."""
     return f"t{os.getpid()}-{uuid.uuid4().hex[:8]}."
+
+
+@pytest.fixture
+def settings(broker: Broker, prefix: str) -> EngineSettings:
+    """An engine of this test's own at the shared broker."""
+    return engine_settings(broker, prefix)
+
+
+@pytest.fixture
+def at() -> AbstractAsyncContextManager[Platform]:
+    """A server that plays Slack, Teams and a webhook's platform, entered in the test's event loop."""
+    return platform()

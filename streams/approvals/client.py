@@ -35,7 +35,7 @@ from streams.refusals import Refusals
 
 ANSWER_WITHIN = timedelta(seconds=30)
 _LOADED_AT_ONCE = 200
-Late = Callable[[str, timedelta], DeliberationError]
+_Late = Callable[[str, timedelta], DeliberationError]
 
 
 class ApprovalClient:
@@ -180,7 +180,7 @@ class ApprovalClient:
             self._raise_failure()
 
     async def _sent(
-        self, answer: Answer, topic: str, key: str, value: bytes, what: str, *, late: Late = not_taken
+        self, answer: Answer, topic: str, key: str, value: bytes, what: str, *, late: _Late = not_taken
     ) -> DeliberationStatus:
         """Publishes a record, and returns what the agents answer to it; `late` makes the error if they do not."""
         self._raise_failure()

@@ -1,30 +1,23 @@
 """`acgs hitl`: held items go to people on Slack, Teams or a platform of one's own, and their decisions come back."""
 
-import asyncio
-import logging
 import os
-import signal
 import socket
 from typing import TYPE_CHECKING
 
 import click
 from prometheus_client import CollectorRegistry
 
-from streams import logs, loop
+from streams import loop
 from streams.cli.output import say, text
 from streams.cli.session import engine, wait_for
 from streams.cli.session import settings as read_settings
 from streams.engine.client import EngineSettings
-from streams.engine.worker import settle_garbage
 from streams.metrics import HitlMeasures
-from streams.parent import stop_with_parent
-from streams.probes import Probes
+from streams.serving import serve
 from streams.settings import Settings
 
 if TYPE_CHECKING:  # an extra
     from streams.hitl import HitlSettings
-
-_log = logging.getLogger(__name__)
 
 
 @click.group()
@@ -100,21 +93,15 @@ async def _serve(settings: Settings, own: "HitlSettings", *, with_parent: bool) 
 
     registry = CollectorRegistry()
     client = settings.engine(client_id=settings.worker_id or f"{socket.gethostname()}-{os.getpid()}")
-    manager = HITLManager(client, own, measures=HitlMeasures(registry))
-    async with manager:
-        host, port = settings.metrics_host, settings.metrics_port
-        with Probes(host, port, registry, liveness=manager.liveness, readiness=manager.readiness) as probes:
-            if not with_parent:
-                _introduce(own, manager.channels)
-            logs.configure()
-            _log.info("serving /metrics, /livez and /readyz on port %d", probes.port)
-            running = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                running.add_signal_handler(number, manager.stop)
-            if with_parent:
-                stop_with_parent(manager.stop)
-            settle_garbage()
-            await manager.run()
+    async with HITLManager(client, own, measures=HitlMeasures(registry)) as manager:
+        await serve(
+            manager,
+            registry,
+            name=f"callback server {own.relay}",
+            metrics=(settings.metrics_host, settings.metrics_port),
+            with_parent=with_parent,
+            introduce=lambda: None if with_parent else _introduce(own, manager.channels),
+        )
 
 
 def _introduce(own: "HitlSettings", channels: "tuple[str, ...]") -> None:

@@ -1,9 +1,7 @@
 """`acgs worker`: runs a user's activities."""
 
-import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
 from datetime import timedelta
@@ -14,21 +12,17 @@ from prometheus_client import CollectorRegistry
 
 from compensation.activity_set import ActivitySet
 from schemas.topics import DEFAULT_QUEUE
-from streams import logs, loop
+from streams import loop
 from streams.activities.loading import load
 from streams.activities.worker import ActivityWorker, WorkerSettings
 from streams.claims import ClaimStore, open_claims
 from streams.cli.output import clean, count, say, text
 from streams.cli.session import settings as read_settings
-from streams.engine.worker import settle_garbage
 from streams.metrics import ActivityMeasures
-from streams.parent import stop_with_parent
-from streams.probes import Probes
+from streams.serving import serve
 from streams.settings import Settings
 
 _MAX_CONCURRENCY: Final = 100_000
-
-_log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -96,20 +90,15 @@ async def _serve(
     registry = CollectorRegistry()
     engine = settings.engine(client_id=settings.worker_id or f"{socket.gethostname()}-{os.getpid()}")
     made = ActivityWorker(activities, engine, own, ActivityMeasures(registry), claims)
-    host, port = settings.metrics_host, settings.metrics_port
     try:
-        with Probes(host, port, registry, liveness=made.liveness, readiness=made.readiness) as probes:
-            if not with_parent:
-                _introduce(activities, own)
-            logs.configure()
-            _log.info("worker %s serves /metrics, /livez and /readyz on port %d", engine.client_id, probes.port)
-            running = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                running.add_signal_handler(number, made.stop)
-            if with_parent:
-                stop_with_parent(made.stop)
-            settle_garbage()
-            await made.run()
+        await serve(
+            made,
+            registry,
+            name=f"worker {engine.client_id}",
+            metrics=(settings.metrics_host, settings.metrics_port),
+            with_parent=with_parent,
+            introduce=lambda: None if with_parent else _introduce(activities, own),
+        )
     finally:
         if claims is not None:
             await claims.aclose()

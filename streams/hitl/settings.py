@@ -4,18 +4,17 @@ import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from schemas.model import Name
-from streams import settings
 from streams.errors import SettingsError
 from streams.keys import SigningKey
+from streams.settings import FileSettings, checked
 
-_TABLE: Final = "hitl"
 _PREFIX: Final = "ACGS_HITL_"
 _PASSPHRASE: Final = "ACGS_KEY_PASSPHRASE"  # noqa: S105  # the name of a variable
 _LEAST_SECRET: Final = 32
@@ -75,8 +74,10 @@ class RelayKey:
     key: SigningKey
 
 
-class HitlSettings(BaseSettings):
+class HitlSettings(FileSettings):
     """Everything that can be set. A variable (ACGS_HITL_ and the name in capitals) counts more than the file."""
+
+    TABLE = "hitl"
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -101,22 +102,6 @@ class HitlSettings(BaseSettings):
     def _without_space_around(cls, given: object) -> object:
         """As secrets have it that were read from a file with its line's end."""
         return given.strip() if isinstance(given, str) else given
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments first, then variables, then the file's table."""
-        del dotenv_settings, file_secret_settings
-        table = settings.file_content().get(_TABLE, {})
-        if not isinstance(table, dict):
-            raise SettingsError("in the settings file, hitl is a table: [hitl]")
-        return init_settings, env_settings, InitSettingsSource(settings_cls, cast("dict[str, Any]", table))
 
     def slack(self) -> Slack | None:
         """The Slack app, None where nothing of it is set.
@@ -196,7 +181,7 @@ def load() -> HitlSettings:
     Raises:
         SettingsError: a variable or the file is wrong; the message says which and how.
     """
-    return settings.checked(HitlSettings, _TABLE)
+    return checked(HitlSettings)
 
 
 def _names(**given: object) -> str:

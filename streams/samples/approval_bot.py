@@ -16,7 +16,7 @@ from streams import logs
 from streams.approvals import ApprovalClient, DecisionRefusedError, PendingItem
 from streams.control import accepted_hash
 from streams.keys import Signer, SigningKey
-from streams.parent import stop_with_parent
+from streams.serving import stop_with_parent
 from streams.settings import load
 
 _log = logging.getLogger(__name__)

@@ -29,7 +29,7 @@ from streams.engine.client import EngineSettings
 from streams.installation import Installation
 from tests.support import worked
 from tests.support.attempts import command
-from tests.support.broker import Broker, embedded, engine_settings
+from tests.support.broker import embedded, engine_settings
 from tests.support.eventually import eventually
 from tests.support.kafka import read_topic, write
 from tests.support.processes import of_a_worker
@@ -188,11 +188,6 @@ class Shop:
     def open(self) -> None:
         """Lets go what waits."""
         self.gate.touch()
-
-
-@pytest.fixture
-def settings(broker: Broker, prefix: str) -> EngineSettings:
-    return engine_settings(broker, prefix)
 
 
 @pytest.fixture

@@ -23,18 +23,12 @@ from streams.approvals import (
     PendingItem,
 )
 from streams.engine.client import EngineSettings
-from tests.support.broker import Broker, engine_settings
 from tests.support.deliberated import registry
 from tests.support.deliberating import client_of, deliberating, publish
 from tests.support.eventually import eventually
 from tests.support.kafka import read_topic
 from tests.support.product import PARTITIONS, UNKNOWN_TOOL, encoded, message
 from tests.support.signing import key, owners, public, signer
-
-
-@pytest.fixture
-def settings(broker: Broker, prefix: str) -> EngineSettings:
-    return engine_settings(broker, prefix)
 
 
 async def first(client: ApprovalClient, count: int = 1) -> list[PendingItem]:

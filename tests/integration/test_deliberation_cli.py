@@ -14,17 +14,11 @@ from streams.approvals.board import statuses
 from streams.engine.client import EngineSettings
 from streams.policy_changes import to_toml
 from tests.integration.test_cli import Acgs
-from tests.support.broker import Broker, engine_settings
 from tests.support.deliberated import THREE, registry
 from tests.support.deliberating import deliberating, publish
 from tests.support.eventually import eventually
 from tests.support.product import UNKNOWN_TOOL, encoded
 from tests.support.signing import key, owners
-
-
-@pytest.fixture
-def settings(broker: Broker, prefix: str) -> EngineSettings:
-    return engine_settings(broker, prefix)
 
 
 @pytest.fixture

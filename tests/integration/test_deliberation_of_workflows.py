@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-import pytest
-
 from compensation.definition import Approval, Compensation, Kind
 from schemas import topics
 from schemas.activity import ActivityCommand
@@ -18,7 +16,6 @@ from streams.approvals import PendingItem
 from streams.engine.client import EngineSettings
 from streams.workflows import WorkflowClient
 from tests.support import workflows
-from tests.support.broker import Broker, engine_settings
 from tests.support.deliberated import registry
 from tests.support.deliberating import client_of, deliberating
 from tests.support.orchestrated import workflow_policy
@@ -33,11 +30,6 @@ GRAVE = definition(
 APPROVED = definition(
     node("a"), node("ok", "a", kind=Kind.APPROVAL, approval=Approval(tier="high", deadline_ms=60_000)), node("c", "ok")
 )
-
-
-@pytest.fixture
-def settings(broker: Broker, prefix: str) -> EngineSettings:
-    return engine_settings(broker, prefix)
 
 
 def policy() -> Policy:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from streams.engine.client import EngineSettings
 from streams.errors import SettingsError
 from streams.hitl import HITLManager, PostError
 from streams.hitl.contracts import WebhookEvent
-from tests.support.broker import Broker, engine_settings
 from tests.support.deliberated import THREE
 from tests.support.deliberating import client_of, deliberating, publish
 from tests.support.eventually import eventually
@@ -33,6 +31,7 @@ from tests.support.hitl import (
     RunningManager,
     decisions,
     managing,
+    office,
     own_settings,
     people,
     waiting,
@@ -46,6 +45,7 @@ from tests.support.platform import (
     Platform,
     buttons_of,
     fetch,
+    item_of,
     limits_rate,
     link_token,
     platform,
@@ -57,16 +57,6 @@ from tests.support.platform import (
 )
 from tests.support.product import UNKNOWN_TOOL, encoded, message
 from tests.support.signing import approver, owners
-
-
-@pytest.fixture
-def settings(broker: Broker, prefix: str) -> EngineSettings:
-    return engine_settings(broker, prefix)
-
-
-@pytest.fixture
-def at() -> AbstractAsyncContextManager[Platform]:
-    return platform()
 
 
 async def clicked(running: RunningManager, body: bytes) -> Answered:
@@ -87,17 +77,11 @@ async def carded(at: Platform, count: int = 1) -> dict[str, Any]:
     return at.cards()[-1]
 
 
-def item_of(card: dict[str, Any]) -> str:
-    """The item that a card with buttons is of."""
-    value: str = buttons_of(card)[0]["value"]
-    return value.split(".")[1]
-
-
 async def test_a_card_arrives_whole_and_a_click_releases_together_with_a_direct_vote(
     settings: EngineSettings, at: Platform, tmp_path: Path
 ) -> None:
     value = encoded(1, tool=UNKNOWN_TOOL)
-    async with deliberating(settings, people()), managing(settings, own_settings(at, tmp_path, SLACK)) as running:
+    async with office(settings, at, tmp_path, SLACK) as running:
         await publish(settings, value)
         (item,) = await waiting(settings)
         card = await carded(at)
@@ -139,7 +123,7 @@ async def test_a_card_arrives_whole_and_a_click_releases_together_with_a_direct_
 async def test_a_veto_by_a_click_says_where_it_was_given_and_by_whose_account(
     settings: EngineSettings, at: Platform, tmp_path: Path
 ) -> None:
-    async with deliberating(settings, people()), managing(settings, own_settings(at, tmp_path, SLACK)) as running:
+    async with office(settings, at, tmp_path, SLACK) as running:
         await publish(settings, encoded(1, tool=UNKNOWN_TOOL))
         card = await carded(at)
         await clicked(running, at.click(card, "acgs_veto", "U1"))
@@ -153,7 +137,7 @@ async def test_a_veto_by_a_click_says_where_it_was_given_and_by_whose_account(
 async def test_an_account_is_no_approvers_until_the_policy_says_so(
     settings: EngineSettings, at: Platform, tmp_path: Path
 ) -> None:
-    async with deliberating(settings, people()), managing(settings, own_settings(at, tmp_path, SLACK)) as running:
+    async with office(settings, at, tmp_path, SLACK) as running:
         await publish(settings, encoded(1, tool=UNKNOWN_TOOL))
         card = await carded(at)
         assert (await clicked(running, at.click(card, "acgs_approve", "U9"))).status == 200
@@ -177,7 +161,7 @@ async def test_an_account_is_no_approvers_until_the_policy_says_so(
 async def test_a_vote_that_does_not_count_is_told_with_its_reason(
     settings: EngineSettings, at: Platform, tmp_path: Path
 ) -> None:
-    async with deliberating(settings, people()), managing(settings, own_settings(at, tmp_path, SLACK)) as running:
+    async with office(settings, at, tmp_path, SLACK) as running:
         await publish(settings, encoded(1, tool=UNKNOWN_TOOL))
         card = await carded(at)
         await clicked(running, at.click(card, "acgs_approve", "U2"))
@@ -196,7 +180,7 @@ async def _in_chunks(body: bytes) -> AsyncIterator[bytes]:
 async def test_what_slack_has_not_signed_lately_and_once_is_refused_and_nothing_is_published(
     settings: EngineSettings, at: Platform, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with deliberating(settings, people()), managing(settings, own_settings(at, tmp_path, SLACK)) as running:
+    async with office(settings, at, tmp_path, SLACK) as running:
         await publish(settings, encoded(1, tool=UNKNOWN_TOOL))
         body = at.click(await carded(at), "acgs_veto", "U9")
         signed, url = slack_headers(body), f"{running.url}/callbacks/slack"
@@ -251,7 +235,7 @@ async def test_what_slack_has_not_signed_lately_and_once_is_refused_and_nothing_
 async def test_a_button_that_says_other_bytes_or_another_nonce_than_the_items_is_not_signed(
     settings: EngineSettings, at: Platform, tmp_path: Path
 ) -> None:
-    async with deliberating(settings, people()), managing(settings, own_settings(at, tmp_path, SLACK)) as running:
+    async with office(settings, at, tmp_path, SLACK) as running:
         await publish(settings, encoded(1, tool=UNKNOWN_TOOL))
         card = await carded(at)
         version, item_id, digest, nonce = buttons_of(card)[0]["value"].split(".")
@@ -271,8 +255,7 @@ async def test_a_button_that_says_other_bytes_or_another_nonce_than_the_items_is
 async def test_an_answer_goes_to_slack_and_nowhere_else(settings: EngineSettings, at: Platform, tmp_path: Path) -> None:
     async with (
         platform() as elsewhere,
-        deliberating(settings, people()),
-        managing(settings, own_settings(at, tmp_path, SLACK)) as running,
+        office(settings, at, tmp_path, SLACK) as running,
     ):
         await publish(settings, encoded(1, tool=UNKNOWN_TOOL))
         card = await carded(at)
@@ -288,7 +271,7 @@ async def test_a_webhook_gets_the_whole_item_signed_and_its_platform_decides(
     settings: EngineSettings, at: Platform, tmp_path: Path
 ) -> None:
     value = encoded(1, tool=UNKNOWN_TOOL, content={"said": "<\N{SNOWMAN}&`\x1b"})
-    async with deliberating(settings, people()), managing(settings, own_settings(at, tmp_path, WEBHOOK)) as running:
+    async with office(settings, at, tmp_path, WEBHOOK) as running:
         await publish(settings, value)
         await eventually(at.events)
         event = WebhookEvent.model_validate_json(at.on("/webhook")[0].body)
@@ -337,7 +320,7 @@ async def test_teams_gets_a_card_with_a_link_that_shows_the_whole_item_as_text(
     settings: EngineSettings, at: Platform, tmp_path: Path
 ) -> None:
     hostile = "[click](https://evil.example) <script>alert(1)</script>"
-    async with deliberating(settings, people()), managing(settings, own_settings(at, tmp_path, TEAMS)) as running:
+    async with office(settings, at, tmp_path, TEAMS) as running:
         await publish(settings, encoded(1, tool=UNKNOWN_TOOL, content={"said": hostile}))
         (item,) = await waiting(settings)
         await eventually(lambda: at.on("/teams"))
@@ -395,7 +378,7 @@ async def test_a_card_that_slack_finds_too_large_after_all_is_posted_short(
         return too_large if path.startswith("/api/") and b"acgs_approve" in body else None
 
     at.behave = finds_it_too_large
-    async with deliberating(settings, people()), managing(settings, own_settings(at, tmp_path, SLACK)):
+    async with office(settings, at, tmp_path, SLACK):
         await publish(settings, encoded(1, tool=UNKNOWN_TOOL))
         card = await carded(at)
         assert buttons_of(card) == []

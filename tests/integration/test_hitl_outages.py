@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from streams.hitl.desk import WINDOW
 from streams.hitl.running import GROUP
 from streams.metrics import HitlMeasures
 from tests.integration.test_cli import Acgs
-from tests.support.broker import Broker, embedded, engine_settings
+from tests.support.broker import embedded, engine_settings
 from tests.support.deliberating import client_of, deliberating, publish
 from tests.support.eventually import eventually
 from tests.support.groups import commits
@@ -30,6 +30,7 @@ from tests.support.hitl import (
     environment,
     is_dealt_with,
     managing,
+    office,
     own_settings,
     people,
     waiting,
@@ -40,8 +41,8 @@ from tests.support.platform import (
     SECRETS,
     Behaviour,
     Platform,
-    buttons_of,
     fetch,
+    item_of,
     limits_rate,
     platform,
     send,
@@ -50,17 +51,6 @@ from tests.support.platform import (
 )
 from tests.support.processes import Process, of_a_worker
 from tests.support.product import UNKNOWN_TOOL, encoded
-
-
-@pytest.fixture
-def settings(broker: Broker, prefix: str) -> EngineSettings:
-    return engine_settings(broker, prefix)
-
-
-@pytest.fixture
-def at() -> AbstractAsyncContextManager[Platform]:
-    return platform()
-
 
 WEBHOOK_BUSY = {"platform": "webhook", "why": "busy"}
 
@@ -71,13 +61,13 @@ def values(*numbers: int) -> list[bytes]:
 
 def shown(at: Platform) -> list[str]:
     """The items whose cards Slack has taken, in that order."""
-    return [buttons_of(card)[0]["value"].split(".")[1] for card in at.cards()]
+    return [item_of(card) for card in at.cards()]
 
 
 def tried(at: Platform) -> set[str]:
     """The items whose cards Slack has been given, whatever it did."""
     cards = [one.document for one in at.on("/api/chat.postMessage", taken=False) if b'"blocks"' in one.body]
-    return {buttons_of(card)[0]["value"].split(".")[1] for card in cards}
+    return {item_of(card) for card in cards}
 
 
 def told(at: Platform) -> list[str]:
@@ -317,7 +307,7 @@ async def test_it_goes_on_when_the_broker_is_back(prefix: str, at: Platform, tmp
     with embedded(tmp_path / "kafka") as own_broker:
         assert own_broker.kafka is not None
         settings = engine_settings(own_broker, prefix)
-        async with deliberating(settings, people()), managing(settings, own_settings(at, tmp_path, SLACK)) as running:
+        async with office(settings, at, tmp_path, SLACK) as running:
             await publish(settings, *values(0))
             await eventually(lambda: len(at.cards()) == 1)
             await asyncio.to_thread(own_broker.kafka.kill)
@@ -342,7 +332,7 @@ async def test_it_goes_on_when_the_broker_is_back(prefix: str, at: Platform, tmp
 async def test_a_flood_of_bad_requests_does_not_keep_a_good_one_waiting(
     settings: EngineSettings, at: Platform, tmp_path: Path
 ) -> None:
-    async with deliberating(settings, people()), managing(settings, own_settings(at, tmp_path, SLACK)) as running:
+    async with office(settings, at, tmp_path, SLACK) as running:
         await publish(settings, *values(0))
         await eventually(at.cards)
         body = at.click(at.cards()[0], "acgs_approve", "U1")
@@ -389,7 +379,7 @@ async def slow_bodies(port: int, count: int) -> AsyncIterator[list[asyncio.Strea
 async def test_bodies_that_do_not_come_are_given_up_and_others_are_told_to_come_again_meanwhile(
     settings: EngineSettings, at: Platform, tmp_path: Path
 ) -> None:
-    async with deliberating(settings, people()), managing(settings, own_settings(at, tmp_path, SLACK)) as running:
+    async with office(settings, at, tmp_path, SLACK) as running:
         await publish(settings, *values(0))
         await eventually(at.cards)
         body = at.click(at.cards()[0], "acgs_approve", "U1")
@@ -410,7 +400,7 @@ async def test_bodies_that_do_not_come_are_given_up_and_others_are_told_to_come_
 
 
 async def test_connections_too_many_are_told_so_at_once(settings: EngineSettings, at: Platform, tmp_path: Path) -> None:
-    async with deliberating(settings, people()), managing(settings, own_settings(at, tmp_path, SLACK)) as running:
+    async with office(settings, at, tmp_path, SLACK) as running:
         idle = [await asyncio.open_connection("127.0.0.1", running.manager.port) for _ in range(510)]
         try:
             late = [await asyncio.wait_for(reader.readline(), 30) for reader, _ in idle[500:]]

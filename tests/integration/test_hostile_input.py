@@ -12,7 +12,6 @@ from streams.engine import dead_letters
 from streams.engine.client import EngineSettings
 from streams.engine.dead_letters import Kind
 from streams.engine.records import Headers, Record
-from tests.support.broker import Broker, engine_settings
 from tests.support.eventually import eventually
 from tests.support.kafka import MIB, header, read_topic, read_topics, write
 from tests.support.product import PARTITIONS, encoded, install_product, spine
@@ -21,11 +20,6 @@ from tests.support.trail import verify_lane
 from tests.support.workers import running
 
 GZIP, ZSTD = 1, 4
-
-
-@pytest.fixture
-def settings(broker: Broker, prefix: str) -> EngineSettings:
-    return engine_settings(broker, prefix)
 
 
 async def at_least(settings: EngineSettings, topic: str, count: int) -> list[Record]:

@@ -36,11 +36,6 @@ from tests.support.workers import RunningWorker, running
 PARTITIONS = 2
 
 
-@pytest.fixture
-def settings(broker: Broker, prefix: str) -> EngineSettings:
-    return engine_settings(broker, prefix)
-
-
 async def publish_rules(settings: EngineSettings, partitions: int = PARTITIONS, epoch: int = 1) -> None:
     names = Names(settings.prefix)
     await write(settings, [(names.rules, p, b"rules", rules(epoch), ()) for p in range(partitions)])

@@ -20,7 +20,6 @@ from streams.engine.status import State
 from streams.errors import InstallationError
 from streams.installation import Installation
 from streams.named import Named
-from tests.support.broker import Broker, engine_settings
 from tests.support.eventually import eventually
 from tests.support.kafka import header, read_topic, read_topics, write
 from tests.support.product import (
@@ -38,11 +37,6 @@ from tests.support.trail import verify_lane
 from tests.support.workers import RunningWorker, running
 
 AGENTS = (topics.GATEWAY_MESSAGES, topics.TRIAGE)
-
-
-@pytest.fixture
-def settings(broker: Broker, prefix: str) -> EngineSettings:
-    return engine_settings(broker, prefix)
 
 
 async def outcomes(settings: EngineSettings, naming: Naming, count: int) -> dict[bytes | None, tuple[str, Record]]:

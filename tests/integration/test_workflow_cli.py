@@ -14,7 +14,6 @@ from streams.engine.client import EngineSettings
 from streams.errors import InstallationError
 from streams.workflows import WorkflowHandle
 from tests.integration.test_cli import Acgs
-from tests.support.broker import Broker, engine_settings
 from tests.support.eventually import eventually
 from tests.support.orchestrated import workflow_policy
 from tests.support.saga import definition, node
@@ -22,11 +21,6 @@ from tests.support.workflows import client_of, install, orchestrated
 
 ACTIVITIES = [f"{kind}_{id_}" for kind in ("do", "undo") for id_ in ("a", "b", "c")]
 SIGNAL = definition(node("a"), node("paid", "a", kind=Kind.SIGNAL, signal=SignalWait(deadline_ms=60_000)))
-
-
-@pytest.fixture
-def settings(broker: Broker, prefix: str) -> EngineSettings:
-    return engine_settings(broker, prefix)
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ from streams.workflows import (
 )
 from streams.workflows.board import Selection, WorkflowBoard, status_of
 from streams.workflows.retrying import retry_all, retryable
-from tests.support.broker import Broker, engine_settings
 from tests.support.eventually import eventually
 from tests.support.kafka import read_topic
 from tests.support.saga import definition, node
@@ -34,11 +33,6 @@ from tests.support.workflows import client_of, install, orchestrated
 ACTIVITIES = [f"{kind}_{id_}" for kind in ("do", "undo") for id_ in ("a", "b", "c")]
 ONCE = Retry(attempts=1)
 SOON = timedelta(seconds=20)
-
-
-@pytest.fixture
-def settings(broker: Broker, prefix: str) -> EngineSettings:
-    return engine_settings(broker, prefix)
 
 
 def well(command: ActivityCommand) -> object:

@@ -16,7 +16,6 @@ from schemas.reasons import Reason
 from schemas.workflow import EventKind, StepStatus, WorkflowState
 from streams.engine.client import EngineSettings
 from streams.workflows import WorkflowRejectedError
-from tests.support.broker import Broker, engine_settings
 from tests.support.eventually import eventually
 from tests.support.kafka import header, read_topic, write
 from tests.support.product import PARTITIONS
@@ -29,11 +28,6 @@ SOON = timedelta(seconds=60)
 ONCE = Retry(attempts=1)
 HURRY = Timeouts(schedule_to_start_ms=500, start_to_close_ms=500)
 PATIENT = Timeouts(schedule_to_start_ms=30_000, start_to_close_ms=30_000)
-
-
-@pytest.fixture
-def settings(broker: Broker, prefix: str) -> EngineSettings:
-    return engine_settings(broker, prefix)
 
 
 def step(id_: str, *needs: str, **changes: Any) -> Node:  # noqa: ANN401

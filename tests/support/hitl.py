@@ -19,6 +19,7 @@ from streams.hitl import HITLManager, HitlSettings
 from streams.hitl.backoff import Backoff
 from streams.hitl.running import GROUP
 from tests.support.deliberated import registry
+from tests.support.deliberating import deliberating
 from tests.support.eventually import eventually
 from tests.support.groups import commits
 from tests.support.kafka import read_topic
@@ -118,6 +119,13 @@ async def managing(settings: EngineSettings, own: HitlSettings, **changes: Any) 
         finally:
             if not running.task.done():
                 await running.stop()
+
+
+@asynccontextmanager
+async def office(settings: EngineSettings, at: Platform, folder: Path, *channels: str) -> AsyncIterator[RunningManager]:
+    """Deliberation under people(), and a manager before these platforms."""
+    async with deliberating(settings, people()), managing(settings, own_settings(at, folder, *channels)) as running:
+        yield running
 
 
 async def waiting(settings: EngineSettings, count: int = 1) -> list[DeliberationItem]:

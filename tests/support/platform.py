@@ -220,6 +220,12 @@ def buttons_of(card: dict[str, Any]) -> list[dict[str, Any]]:
     return [one for block in card["blocks"] if block["type"] == "actions" for one in block["elements"]]
 
 
+def item_of(card: dict[str, Any]) -> str:
+    """The item that a card with buttons is of."""
+    value: str = buttons_of(card)[0]["value"]
+    return value.split(".")[1]
+
+
 def texts_of(part: object) -> Iterator[str]:
     """Every text that blocks show."""
     if isinstance(part, dict):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -163,6 +164,15 @@ def test_a_button_binds_item_digest_and_nonce() -> None:
     assert subject.is_of(item)
     for changes in ({"digest": "0" * 64}, {"nonce": "0" * 32}, {"item_id": "00000000-0000-4000-8000-000000000000"}):
         assert not subject.is_of(item.model_copy(update=changes))
+
+
+def test_where_no_click_may_approve_there_is_no_button_for_it() -> None:
+    one = pending()
+    item = one.item.model_copy(update={"relayed": 0})
+    status = one.status.model_copy(update={"item": item})
+    card = carded(Shown(replace(one, status=status), 1, LINK))
+    assert [one["action_id"] for one in buttons_of(card)] == ["acgs_veto"]
+    assert [one["action_id"] for one in buttons_of(carded(shown()))] == ["acgs_approve", "acgs_veto"]
 
 
 @pytest.mark.parametrize("value", ["", "v1..", "v2.a.b.c", "v1." + "0" * 36 + "." + "0" * 64 + "." + "0" * 33])
