@@ -17,8 +17,10 @@ from compensation.definition import WorkflowDefinition
 from compensation.status import CLOSED, PARKED, STEP_TRANSITIONS, WORKFLOW_TRANSITIONS
 from schemas.activity import ActivityCancel, ActivityCommand, ActivityResult, Heartbeat
 from schemas.audit import AuditRecord
+from schemas.breaker import BreakerEvent
 from schemas.decision import Decision
 from schemas.deliberation import DeliberationItem, DeliberationStatus, DeliberationVerdict
+from schemas.health import ServiceHealth
 from schemas.message import AgentMessage
 from schemas.policy import Policy
 from schemas.rejection import Rejection
@@ -40,6 +42,7 @@ _CONTRACTS: Mapping[str, type[BaseModel] | TypeAdapter[Any]] = {
     "activity-result": ActivityResult,
     "agent-message": AgentMessage,
     "audit-record": AuditRecord,
+    "breaker-event": BreakerEvent,
     "compensation-record": CompensationRecord,
     "decision": Decision,
     "deliberation-item": DeliberationItem,
@@ -52,6 +55,7 @@ _CONTRACTS: Mapping[str, type[BaseModel] | TypeAdapter[Any]] = {
     "policy": Policy,
     "rejection": Rejection,
     "score-card": CARD,
+    "service-health": ServiceHealth,
     "workflow-command": WorkflowCommand,
     "workflow-definition": WorkflowDefinition,
     "workflow-event": WorkflowEvent,

@@ -1,0 +1,204 @@
+"""The fold of breaker events into health: pure, and idempotent by the place that an event has in the log."""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import NamedTuple
+
+from schemas.breaker import BreakerEvent, BreakerEventKind, BreakerState
+from schemas.health import BreakerRow, ServiceHealth, SystemHealthStatus
+
+MAX_BREAKERS = 500
+"""How many breakers of processes a service's row holds."""
+MAX_FLAPS = 100
+FLAPS_KEPT = timedelta(minutes=5)
+FORGOTTEN_AFTER = timedelta(minutes=10)
+"""How long after its time to live a silent breaker is taken out: its process has ended without a word."""
+
+_NAMED = 3
+
+
+class Place(NamedTuple):
+    """Where an event is on `breakers`."""
+
+    partition: int
+    offset: int
+
+
+class Tally(NamedTuple):
+    """How many breakers are in which state; silent ones are counted apart, whatever they said last."""
+
+    closed: int = 0
+    open: int = 0
+    half_open: int = 0
+    silent: int = 0
+
+    @property
+    def heard(self) -> int:
+        """Those that were heard of in time."""
+        return self.closed + self.open + self.half_open
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.heard + self.silent
+
+    @property
+    def score(self) -> float:
+        """0.0-1.0: a closed breaker counts whole, a half-open one half; 0 where none was heard of."""
+        return (2 * self.closed + self.half_open) / (2 * self.heard) if self.heard else 0.0
+
+    def plus(self, other: "Tally") -> "Tally":
+        """Both together."""
+        return Tally(*(one + more for one, more in zip(self, other, strict=True)))
+
+    def minus(self, other: "Tally") -> "Tally":
+        """This without the other, which is a part of it."""
+        return Tally(*(one - less for one, less in zip(self, other, strict=True)))
+
+
+def status_of(tally: Tally, *, has_critical_open: bool) -> SystemHealthStatus:
+    """What a tally amounts to. What is known to be bad counts more than what is not known."""
+    if has_critical_open or (tally.heard and 2 * tally.closed + tally.half_open < tally.heard):
+        return SystemHealthStatus.CRITICAL
+    if tally.silent or not tally.heard:
+        return SystemHealthStatus.UNKNOWN
+    return SystemHealthStatus.HEALTHY if tally.closed == tally.heard else SystemHealthStatus.DEGRADED
+
+
+def folded(
+    row: ServiceHealth | None, event: BreakerEvent, place: Place, now_ms: int, *, is_critical: bool
+) -> ServiceHealth | None:
+    """The service's row after an event that the log has at `now_ms`; None where the row has seen it before.
+
+    Of one breaker the event with the highest sequence counts, so that one that overtook another is not undone by it.
+    The row that comes out is the same whether the one before was aged() in between or not.
+    """
+    if row is not None and place.partition == row.partition and place.offset <= row.offset:
+        return None
+    before = row and aged(row, now_ms, is_critical=is_critical)
+    known = {(one.instance, one.breaker): one for one in before.breakers} if before else {}
+    flaps = before.flaps if before else ()
+    left_out = before.left_out if before else 0
+    name = (event.instance, event.breaker)
+    last = known.get(name)
+    if last is None or last.sequence < event.sequence:
+        if event.kind is BreakerEventKind.RETIRED:
+            known.pop(name, None)
+        elif last is None and len(known) >= MAX_BREAKERS:
+            left_out += 1
+        else:
+            known[name] = _heard(last, event, now_ms)
+            if last is not None and last.state is not event.state:
+                flaps = (*flaps, now_ms)
+    made = _Known(event.service, tuple(known.values()), flaps, left_out, place)
+    standing = (before.status, before.since) if before else (None, now_ms)
+    return _weighed(made, standing, now_ms, is_critical=is_critical)
+
+
+def aged(row: ServiceHealth, now_ms: int, *, is_critical: bool) -> ServiceHealth:
+    """The row as it is to be read at `now_ms`: breakers that have fallen silent are, and old flaps are forgotten.
+
+    `since` is when its status began, not when somebody looked.
+    """
+    kept_ms = int(FORGOTTEN_AFTER.total_seconds() * 1_000)
+    times = {at for one in row.breakers for at in (one.fresh_until, one.fresh_until + kept_ms)}
+    standing: _Standing = (row.status, row.since)
+    for at in sorted(at for at in times if row.as_of < at <= now_ms):
+        status = _status(_remembered(row.breakers, at), row.left_out, at, is_critical=is_critical)
+        standing = standing if status is standing[0] else (status, at)
+    made = _Known(row.service, row.breakers, row.flaps, row.left_out, Place(row.partition, row.offset))
+    return _weighed(made, standing, now_ms, is_critical=is_critical)
+
+
+def tally_of(breakers: Iterable[BreakerRow], now_ms: int) -> Tally:
+    """The breakers by state, at a time."""
+    counts = dict.fromkeys((*BreakerState, None), 0)
+    for one in breakers:
+        counts[None if one.fresh_until <= now_ms else one.state] += 1
+    return Tally(counts[BreakerState.CLOSED], counts[BreakerState.OPEN], counts[BreakerState.HALF_OPEN], counts[None])
+
+
+_Standing = tuple[SystemHealthStatus | None, int]
+"""A status and since when it is so."""
+
+
+class _Known(NamedTuple):
+    """What a row is weighed from."""
+
+    service: str
+    breakers: tuple[BreakerRow, ...]
+    flaps: tuple[int, ...]
+    left_out: int
+    place: Place
+
+
+def _heard(before: BreakerRow | None, event: BreakerEvent, now_ms: int) -> BreakerRow:
+    is_same = before is not None and before.state is event.state
+    return BreakerRow(
+        breaker=event.breaker,
+        instance=event.instance,
+        state=event.state,
+        since=before.since if before is not None and is_same else now_ms,
+        heard=now_ms,
+        fresh_until=now_ms + event.ttl_s * 1_000,
+        sequence=event.sequence,
+        reason=event.reason or (before.reason if before is not None and is_same else None),
+    )
+
+
+def _weighed(known: _Known, standing: _Standing, now_ms: int, *, is_critical: bool) -> ServiceHealth:
+    remembered = _remembered(known.breakers, now_ms)
+    breakers = tuple(sorted(remembered, key=lambda one: (one.breaker, one.instance)))
+    left_out = known.left_out if len(breakers) >= MAX_BREAKERS else 0
+    tally = tally_of(breakers, now_ms)
+    status = _status(breakers, left_out, now_ms, is_critical=is_critical)
+    oldest_flap = now_ms - int(FLAPS_KEPT.total_seconds() * 1_000)
+    return ServiceHealth(
+        service=known.service,
+        status=status,
+        health_score=tally.score,
+        total_breakers=tally.total,
+        closed_breakers=tally.closed,
+        open_breakers=tally.open,
+        half_open_breakers=tally.half_open,
+        silent_breakers=tally.silent,
+        breakers=breakers,
+        since=standing[1] if status is standing[0] else now_ms,
+        why=_why(breakers, left_out, now_ms),
+        flaps=tuple(at for at in known.flaps if at > oldest_flap)[-MAX_FLAPS:],
+        left_out=left_out,
+        partition=known.place.partition,
+        offset=known.place.offset,
+        as_of=now_ms,
+        fresh_until=min((one.fresh_until for one in breakers if one.fresh_until > now_ms), default=None),
+    )
+
+
+def _status(breakers: Sequence[BreakerRow], left_out: int, now_ms: int, *, is_critical: bool) -> SystemHealthStatus:
+    tally = tally_of(breakers, now_ms)
+    status = status_of(tally, has_critical_open=is_critical and tally.open > 0)
+    is_whole = left_out == 0 or len(breakers) < MAX_BREAKERS
+    return status if is_whole or status is SystemHealthStatus.CRITICAL else SystemHealthStatus.UNKNOWN
+
+
+def _remembered(breakers: Sequence[BreakerRow], now_ms: int) -> tuple[BreakerRow, ...]:
+    kept_ms = int(FORGOTTEN_AFTER.total_seconds() * 1_000)
+    return tuple(one for one in breakers if one.fresh_until + kept_ms > now_ms)
+
+
+def _why(breakers: Sequence[BreakerRow], left_out: int, now_ms: int) -> str:
+    """What is not as it should be, in words; the first few by name."""
+    if not breakers:
+        return "no breaker has been heard of"
+    silent = [one for one in breakers if one.fresh_until <= now_ms]
+    not_closed = [one for one in breakers if one.fresh_until > now_ms and one.state is not BreakerState.CLOSED]
+    said = [f"{one.breaker} is {one.state} at {one.instance}{_reason(one)}" for one in not_closed[:_NAMED]]
+    said += [f"{len(not_closed) - _NAMED} more are not closed"] * (len(not_closed) > _NAMED)
+    said += [f"{one.breaker} at {one.instance} is silent, was {one.state}" for one in silent[:_NAMED]]
+    said += [f"{len(silent) - _NAMED} more are silent"] * (len(silent) > _NAMED)
+    said += [f"{left_out} events were of breakers beyond the {MAX_BREAKERS} that a row holds"] * bool(left_out)
+    return "; ".join(said) or "every breaker is closed"
+
+
+def _reason(one: BreakerRow) -> str:
+    return f" ({one.reason})" if one.reason else ""
