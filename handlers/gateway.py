@@ -3,12 +3,13 @@
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, SchemaValidator
 
-from handlers import senders
+from handlers import operators, senders
+from handlers.proof import claims_signature
 from schemas import envelope, strict_json
 from schemas.effects import Refused
 from schemas.model import ms
@@ -16,7 +17,16 @@ from schemas.policy import PublishedPolicy
 from schemas.reasons import Reason
 from schemas.topics import MAX_MESSAGE_BYTES
 
-__all__ = ["DECISION_VERSION", "REASONS", "SENDER_REASONS", "Admission", "Governed", "Refused"]
+__all__ = [
+    "DECISION_VERSION",
+    "OPERATOR_REASONS",
+    "REASONS",
+    "SENDER_REASONS",
+    "Admission",
+    "Admitted",
+    "Governed",
+    "Refused",
+]
 
 DECISION_VERSION = 1
 """Rises when the same record and policy would be decided otherwise."""
@@ -50,9 +60,8 @@ REASONS = frozenset(
 )
 """The reasons that every gateway gives. The others are for those behind it, who know more than the record."""
 
-SENDER_REASONS = frozenset(
+_SIGNATURE_REASONS = frozenset(
     {
-        Reason.UNKNOWN_SENDER,
         Reason.UNKNOWN_KEY,
         Reason.BAD_SIGNATURE,
         Reason.KEY_NOT_YET_VALID,
@@ -60,7 +69,10 @@ SENDER_REASONS = frozenset(
         Reason.KEY_REVOKED,
     }
 )
+SENDER_REASONS = _SIGNATURE_REASONS | {Reason.UNKNOWN_SENDER}
 """The reasons that a gateway gives as well where senders may sign."""
+OPERATOR_REASONS = _SIGNATURE_REASONS | {Reason.UNSIGNED, Reason.UNKNOWN_OPERATOR}
+"""The reasons that a gateway gives as well where operators give orders."""
 
 _MAX_DETAIL_CHARACTERS = 300
 _HASH = re.compile(r"[0-9a-f]{16}", re.ASCII)
@@ -83,36 +95,42 @@ class Governed(Protocol):
 
 
 Message = TypeVar("Message", bound=Governed)
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+class Admitted(NamedTuple):
+    """A record that may pass under this key. `verified`: whether a signature proves who gave it; None: nobody asked."""
+
+    key: bytes
+    verified: bool | None = None
 
 
 class Admission(Generic[Message]):
     """How records of one contract are admitted: the contract, and the key they travel under inside.
 
-    With `sender`, records may be signed by whom it names; one with a signature passes only if that is right.
+    With `sender`, records may be signed by whom it names; one with a signature passes only if that is right. With
+    `order`, those for which it names somebody are for operators, who sign them (handlers.operators).
     """
 
     def __init__(
         self,
         contract: type[Message],
         key: Callable[[Message], str],
+        *,
         sender: Callable[[Message], senders.Sent] | None = None,
+        order: Callable[[Message], operators.Ordered | None] | None = None,
     ) -> None:
         self._validate = _validator(contract).validate_json
-        self._key, self._sender = key, sender
-
-    @property
-    def verifies_senders(self) -> bool:
-        """Whether a signature is asked after."""
-        return self._sender is not None
+        self._key, self._sender, self._order = key, sender, order
 
     def decide(
         self,
         value: bytes | None,
-        headers: Sequence[tuple[str, bytes | None]],
+        headers: Headers,
         published: PublishedPolicy,
         now_ms: int,
-    ) -> bytes | Refused:
-        """The key under which the record may pass, or why it may not. Never raises, whatever the bytes."""
+    ) -> Admitted | Refused:
+        """Whether the record may pass. Never raises, whatever the bytes."""
         refused = _check_size(value) or _check_headers(headers)
         if refused is not None or value is None:
             return refused or Refused(Reason.NULL_VALUE, "the record has no value")
@@ -125,9 +143,27 @@ class Admission(Generic[Message]):
         except ValidationError as error:
             return _refusal(error)
         refused = _check_hash(message.constitutional_hash, published, now_ms) or _check_expiry(message, now_ms)
-        if refused is None and headers and self._sender is not None and senders.claims_signature(headers):
+        return refused or self._proven(message, value, headers, published, now_ms)
+
+    def _proven(
+        self,
+        message: Message,
+        value: bytes,
+        headers: Headers,
+        published: PublishedPolicy,
+        now_ms: int,
+    ) -> Admitted | Refused:
+        key = self._key(message).encode()
+        if self._sender is not None:
+            if not headers:
+                return Admitted(key, verified=False)
             refused = senders.check(self._sender(message), value, headers, published, now_ms)
-        return refused or self._key(message).encode()
+            return refused or Admitted(key, verified=claims_signature(headers))
+        ordered = self._order(message) if self._order is not None else None
+        if ordered is None:
+            return Admitted(key)
+        refused = operators.check(ordered, value, headers, published, now_ms)
+        return refused or Admitted(key, verified=claims_signature(headers))
 
 
 def _validator(contract: type[Message]) -> SchemaValidator:
@@ -145,7 +181,7 @@ def _check_size(value: bytes | None) -> Refused | None:
     return None
 
 
-def _check_headers(headers: Sequence[tuple[str, bytes | None]]) -> Refused | None:
+def _check_headers(headers: Headers) -> Refused | None:
     if not headers:
         return None
     if len(headers) > envelope.MAX_HEADERS:

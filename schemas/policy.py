@@ -163,6 +163,9 @@ class Policy(Contract):
     this policy, within `proposal_deadline`. Messages of `signed_tenants` must be signed by their senders, or what they
     ask for weighs at least `unknown_tool`. One sender has at most `max_held_per_sender` items waiting in a lane. A
     closed item is remembered for `keep_closed_items`, a decision whose item is not there for `keep_early_decisions`.
+
+    `operators` are the approvers who may order what is for operators only; once there are some, they must sign it. Of
+    the services in `critical_services` one open breaker makes the service's health critical.
     """
 
     epoch: Annotated[int, Field(ge=1)]
@@ -178,6 +181,8 @@ class Policy(Contract):
     tools: dict[Name, Tool]
     tiers: Annotated[tuple[Tier, ...], Field(min_length=1)]
     owners: tuple[Name, ...] = ()
+    operators: tuple[Name, ...] = ()
+    critical_services: tuple[Name, ...] = ()
     tenant_topics: tuple[TopicPart, ...] = ()
     queues: tuple[TopicPart, ...] = (DEFAULT_QUEUE,)
     keep_closed_workflows: Duration = timedelta(days=30)
@@ -226,6 +231,15 @@ class Policy(Contract):
                 raise ValueError(f"owner {owner!r} is no approver with a key")
         if len(self.owners) < OWNERS_TO_AGREE:
             raise ValueError(f"{OWNERS_TO_AGREE} owners must sign a change, so there must be as many")
+        return self
+
+    @model_validator(mode="after")
+    def _operators_can_sign(self) -> Self:
+        _require_distinct("operator", self.operators)
+        for operator in self.operators:
+            approver = self.approver(operator)
+            if approver is None or not approver.keys:
+                raise ValueError(f"operator {operator!r} is no approver with a key")
         return self
 
     @cached_property

@@ -53,6 +53,7 @@ class Reason(StrEnum):
     UNKNOWN_APPROVER = "unknown_approver"
     UNKNOWN_RELAY = "unknown_relay"
     UNKNOWN_SENDER = "unknown_sender"
+    UNKNOWN_OPERATOR = "unknown_operator"
     UNKNOWN_KEY = "unknown_key"
     KEY_NOT_YET_VALID = "key_not_yet_valid"
     KEY_EXPIRED = "key_expired"
@@ -115,6 +116,7 @@ MEANINGS: dict[Reason, str] = {
     Reason.UNKNOWN_APPROVER: "the policy in force has no such approver",
     Reason.UNKNOWN_RELAY: "the policy in force has no such callback server",
     Reason.UNKNOWN_SENDER: "the policy in force has no such sender",
+    Reason.UNKNOWN_OPERATOR: "the policy in force names no such operator",
     Reason.UNKNOWN_KEY: "the signer has no such key",
     Reason.KEY_NOT_YET_VALID: "the key was not valid yet",
     Reason.KEY_EXPIRED: "the key was not valid any more",

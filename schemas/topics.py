@@ -59,6 +59,7 @@ class Topic:
 IN_MESSAGES = "in.messages"
 IN_WORKFLOWS = "in.workflows"
 IN_DECISIONS = "in.decisions"
+IN_BREAKERS = "in.breakers"
 CONTROL = "control"
 MESSAGES = "messages"
 DELIVERIES = "deliveries"
@@ -76,18 +77,26 @@ HEARTBEATS = "heartbeats"
 COMPENSATIONS = "compensations"
 WORKFLOW_EVENTS = "workflow-events"
 WORKFLOW_STATUS = "workflow-status"
+BREAKERS = "breakers"
+HEALTH = "health"
+SYSTEM_HEALTH = "system-health"
 
 GATEWAY_MESSAGES = "gateway-messages"
 GATEWAY_WORKFLOWS = "gateway-workflows"
 GATEWAY_DECISIONS = "gateway-decisions"
+GATEWAY_BREAKERS = "gateway-breakers"
 TRIAGE = "triage"
 ORCHESTRATOR = "orchestrator"
 DELIBERATOR = "deliberation"
-LANE_AGENTS = (GATEWAY_MESSAGES, GATEWAY_WORKFLOWS, GATEWAY_DECISIONS, TRIAGE, ORCHESTRATOR, DELIBERATOR)
+GATEWAYS = (GATEWAY_MESSAGES, GATEWAY_WORKFLOWS, GATEWAY_DECISIONS, GATEWAY_BREAKERS)
+LANE_AGENTS = (*GATEWAYS, TRIAGE, ORCHESTRATOR, DELIBERATOR)
 """The agents that run on lanes; each has a changelog and a topic of dead letters."""
 
 APPROVERS = "approvers"
 """The role of people, bots and callback servers that decide."""
+
+HEALTH_TABLE = "health-table"
+"""The view that folds breaker events into health. It runs on Faust, not on lanes."""
 
 DEFAULT_QUEUE = "default"
 """The queue of activities that there always is."""
@@ -253,12 +262,52 @@ _SHARED = (
         lane_input=False,
     ),
     Topic(
+        name=IN_BREAKERS,
+        purpose="what services say of their circuit breakers; untrusted",
+        key="any",
+        contract="BreakerEvent",
+        retention=_WEEK,
+        writers=("producers", "services"),
+        readers=(GATEWAY_BREAKERS,),
+        public=True,
+    ),
+    Topic(
+        name=BREAKERS,
+        purpose="breaker events that passed their gateway, and the health table's ticks",
+        key="service",
+        contract="BreakerEvent",
+        retention=_WEEK,
+        writers=(GATEWAY_BREAKERS, HEALTH_TABLE),
+        readers=(HEALTH_TABLE,),
+    ),
+    Topic(
+        name=HEALTH,
+        purpose="how each service stands; the health table's own changelog",
+        key="service",
+        contract="ServiceHealth",
+        retention=None,
+        writers=(HEALTH_TABLE,),
+        readers=(HEALTH_TABLE, "dashboards", "operators"),
+        cleanup=Cleanup.COMPACT,
+    ),
+    Topic(
+        name=SYSTEM_HEALTH,
+        purpose="how all services together stand",
+        key="system",
+        contract="SystemHealth",
+        retention=None,
+        writers=(HEALTH_TABLE,),
+        readers=("dashboards", "operators"),
+        cleanup=Cleanup.COMPACT,
+        lane_input=False,
+    ),
+    Topic(
         name=REJECTED,
         purpose="refused records, byte for byte, with the reason; holds hostile and private bytes",
         key="as it came",
         contract="Rejection in headers",
         retention=timedelta(days=3),
-        writers=(GATEWAY_MESSAGES, GATEWAY_WORKFLOWS, GATEWAY_DECISIONS, ORCHESTRATOR, DELIBERATOR),
+        writers=(*GATEWAYS, ORCHESTRATOR, DELIBERATOR),
         readers=("operators", "workflow-clients", APPROVERS),
         max_bytes=8 * MIB,
         lane_input=False,

@@ -85,6 +85,9 @@ class CommandKind(StrEnum):
     """An operator has done by hand what a parked or blocked node, or its compensation, should have done."""
 
 
+OPERATORS_COMMANDS = frozenset({CommandKind.RETRY, CommandKind.SKIP, CommandKind.MARK_DONE})
+"""What only operators may ask: they sign it once the policy names some."""
+
 _NEEDS: dict[CommandKind, frozenset[str]] = {
     CommandKind.START: frozenset({"definition", "input"}),
     CommandKind.CANCEL: frozenset({"reason"}),
@@ -110,7 +113,8 @@ class WorkflowCommand(Contract):
     have a `reason`; signal has the `node` and perhaps a `payload`; retry, skip and mark_done have the `node`, the
     `version` of the workflow that the operator saw, and a `reason`; mark_done may have the node's result as `payload`.
     The same workflow_id with the same definition, input, tags and tenant is the same workflow: a start may be sent
-    again. `requested_by` is a claim.
+    again. `requested_by` is a claim; of retry, skip and mark_done it is an operator, and as soon as the policy names
+    operators the header `agent-signature` bears their signature of the record's value.
     """
 
     command: CommandKind

@@ -33,8 +33,8 @@ _EVENTS = {
 }
 
 
-def command(value: bytes, view: Surroundings, scorer: Scorer) -> Decided:
-    """What somebody asks of a workflow; the record has passed its gateway."""
+def command(value: bytes, view: Surroundings, scorer: Scorer, *, verified: bool) -> Decided:
+    """What somebody asks of a workflow; the record has passed its gateway, where a signature was `verified` or not."""
     asked = _parsed(WorkflowCommand, value)
     if isinstance(asked, Refused):
         return asked
@@ -50,7 +50,7 @@ def command(value: bytes, view: Surroundings, scorer: Scorer) -> Decided:
     step = Progress(case, head, view, scorer)
     node = asked.node
     results = {node: wire.given(asked.payload)} if node is not None and _gives_result(asked, step.leaf(node)) else None
-    told = step.happens(_event(asked), _caused(asked), results)
+    told = step.happens(_event(asked), _caused(asked, verified=verified), results)
     return step.finish() if told is None else Refused(Reason.NOT_APPLICABLE, told)
 
 
@@ -243,12 +243,12 @@ def _event(asked: WorkflowCommand) -> Event:
             return Operate(asked.node or "", _ORDERS[asked.command], asked.version or 0)
 
 
-def _caused(asked: WorkflowCommand) -> Caused:
+def _caused(asked: WorkflowCommand, *, verified: bool) -> Caused:
     about: dict[str, object] = {
         "node": asked.node,
         "why": asked.reason,
         "by": asked.requested_by,
-        "verified": False,
+        "verified": verified,
         "command_id": asked.command_id,
         "order": asked.command.value if asked.command in _ORDERS else None,
     }

@@ -5,19 +5,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from handlers.gateway import DECISION_VERSION, Admission, Refused
-from handlers.senders import Sent, claims_signature
+from handlers.operators import Ordered
+from handlers.senders import Sent
 from schemas import envelope, topics
+from schemas.breaker import BreakerEvent
 from schemas.decision import Decision
 from schemas.deliberation import key_of
 from schemas.effects import Headers
 from schemas.message import AgentMessage
 from schemas.policy import PublishedPolicy
-from schemas.workflow import WorkflowCommand
+from schemas.workflow import OPERATORS_COMMANDS, WorkflowCommand
 from streams.agents.control import control_input
 from streams.agents.naming import Naming
 from streams.engine.agent import Agent, View
 from streams.engine.records import Emit, Record
 from streams.metrics import Measures
+
+
+def _order(command: WorkflowCommand) -> Ordered | None:
+    return Ordered(command.requested_by) if command.command in OPERATORS_COMMANDS else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +44,26 @@ ROUTES = (
         Admission(
             AgentMessage,
             lambda message: message.conversation_id.lower(),
-            lambda message: Sent(message.tenant_id, message.from_agent),
+            sender=lambda message: Sent(message.tenant_id, message.from_agent),
         ),
     ),
     Route(
         topics.GATEWAY_WORKFLOWS,
         topics.IN_WORKFLOWS,
         topics.WORKFLOWS,
-        Admission(WorkflowCommand, lambda command: command.workflow_id),
+        Admission(WorkflowCommand, lambda command: command.workflow_id, order=_order),
     ),
     Route(
         topics.GATEWAY_DECISIONS,
         topics.IN_DECISIONS,
         topics.DELIBERATION,
         Admission(Decision, lambda decision: key_of(decision.kind, decision.item_id)),
+    ),
+    Route(
+        topics.GATEWAY_BREAKERS,
+        topics.IN_BREAKERS,
+        topics.BREAKERS,
+        Admission(BreakerEvent, lambda event: event.service),
     ),
 )
 """Every way in. Each row is an agent of its own, so that a flood on one topic delays nothing on another."""
@@ -60,7 +72,6 @@ ROUTES = (
 def gateway(route: Route, naming: Naming, measures: Measures) -> Agent[None, PublishedPolicy]:
     """The agent of one route."""
     internal, rejected = naming.topic(route.internal), naming.topic(topics.REJECTED)
-    verifies_senders = route.admission.verifies_senders
 
     def handle(view: View[None, PublishedPolicy], record: Record) -> Sequence[Emit]:
         published = view.control
@@ -73,10 +84,9 @@ def gateway(route: Route, naming: Naming, measures: Measures) -> Agent[None, Pub
         )
         if isinstance(decided, Refused):
             return (_rejection(rejected, record, decided, stamp),)
-        if verifies_senders:
-            is_verified = bool(record.headers) and claims_signature(record.headers)
-            stamp = (*stamp, (envelope.SENDER_VERIFIED, b"true" if is_verified else b"false"))
-        return (Emit(internal, decided, record.value, (*stamp, *record.headers)),)
+        if decided.verified is not None:
+            stamp = (*stamp, (envelope.SENDER_VERIFIED, b"true" if decided.verified else b"false"))
+        return (Emit(internal, decided.key, record.value, (*stamp, *record.headers)),)
 
     return Agent(
         name=route.agent,

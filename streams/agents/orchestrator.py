@@ -84,9 +84,8 @@ class _Decisions:
             return deciding.result(value, view, impact.score)
         if record.topic == self._beats:
             return deciding.heartbeat(value, view, impact.score)
-        decide = deciding.command if _has_passed_a_gateway(record) else deciding.verdict
-        return decide(value, view, impact.score)
-
-
-def _has_passed_a_gateway(record: Record) -> bool:
-    return any(name == envelope.SOURCE for name, _ in record.headers)
+        headers = dict(reversed(record.headers))  # ours come first
+        if envelope.SOURCE not in headers:  # it has passed no gateway
+            return deciding.verdict(value, view, impact.score)
+        is_verified = headers.get(envelope.SENDER_VERIFIED) == b"true"
+        return deciding.command(value, view, impact.score, verified=is_verified)

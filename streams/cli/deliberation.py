@@ -11,18 +11,18 @@ import click
 from schemas.decision import Vote
 from schemas.deliberation import DeliberationState, DeliberationStatus
 from schemas.policy import Policy
-from schemas.registry import Approver
 from streams.approvals import ApprovalClient, PendingItem
 from streams.approvals.board import OPEN, statuses
 from streams.cli.confirm import confirmed
 from streams.cli.deliberation_view import COLUMNS, document, page, rows
 from streams.cli.keys import load
+from streams.cli.operator_session import owner_of
 from streams.cli.output import clean, count, say, show_table, tell, write_line
 from streams.cli.session import engine, wait_for
 from streams.control import in_force
 from streams.engine.client import EngineSettings
-from streams.errors import KeyFileError, PolicyRefusedError
-from streams.keys import Signer, SigningKey
+from streams.errors import PolicyRefusedError
+from streams.keys import Signer
 
 _EVERY: Final = frozenset(DeliberationState)
 
@@ -189,7 +189,7 @@ def _decide(item_id: str, vote: Vote, key_file: Path, reason: str | None, *, yes
     one, policy = wait_for(_look(settings, item_id))
     if policy is None:
         raise PolicyRefusedError("no policy is in force, so that no signature counts. 'acgs policy publish' makes one")
-    approver = _approver_of(key, policy, key_file)
+    approver = owner_of(key, policy, key_file)
     if not yes:
         for line in page(one, _now_ms(), policy):
             say(line)
@@ -203,16 +203,6 @@ async def _send(
 ) -> DeliberationStatus:
     async with ApprovalClient(settings, signer) as client:
         return await client.decide(one.item, vote, reason)
-
-
-def _approver_of(key: SigningKey, policy: Policy, file: Path) -> Approver:
-    for approver in policy.approvers:
-        if any(one.id == key.id for one in approver.keys):
-            return approver
-    raise KeyFileError(
-        f"the key in {file}, {key.id}, is no approver's by epoch {policy.epoch}: what it signs would not count. "
-        "'acgs policy show' lists the approvers; a policy that names it has to be published or proposed first"
-    )
 
 
 def _accepted(policy: Policy) -> str:

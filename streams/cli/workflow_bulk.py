@@ -10,7 +10,7 @@ from streams.cli.confirm import confirmed
 from streams.cli.output import clean, count, say, screen, show_table
 from streams.cli.session import engine, wait_for
 from streams.cli.workflow_orders import order_node, version_option
-from streams.cli.workflow_session import Asker, opened, reason_option, told_mistakes, with_asker
+from streams.cli.workflow_session import Asker, opened, reason_option, told_mistakes, with_operator
 from streams.engine.client import EngineSettings
 from streams.workflows import WorkflowHandle
 from streams.workflows.board import Selection, WorkflowBoard
@@ -29,7 +29,7 @@ OnDone = Callable[[Retried], None]
 @click.option("--name", metavar="NAME", help="With --all-parked: only workflows of this definition.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="With --all-parked: only those with this tag.")
 @click.option("--yes", is_flag=True, help="With --all-parked: do not ask.")
-@with_asker
+@with_operator
 def retry(
     *,
     workflow_id: str | None,

@@ -19,6 +19,7 @@ from streams.cli.workflow_session import (
     reason_option,
     told_mistakes,
     with_asker,
+    with_operator,
 )
 from streams.cli.workflow_show import looked_at
 from streams.cli.workflow_view import graph, head, what_next
@@ -102,7 +103,7 @@ def signal(workflow_id: str, node: str, payload: str | None, asker: Asker) -> No
 @node_argument
 @reason_option
 @version_option
-@with_asker
+@with_operator
 def skip(*, workflow_id: str, node: str, reason: str, version: int | None, asker: Asker) -> None:
     r"""Give a parked or blocked node, or its compensation, up.
 
@@ -126,7 +127,7 @@ def skip(*, workflow_id: str, node: str, reason: str, version: int | None, asker
 @reason_option
 @version_option
 @click.option("--payload", metavar="JSON", help="The node's result, where it is done and not undone.")
-@with_asker
+@with_operator
 def mark_done(
     *,
     workflow_id: str,

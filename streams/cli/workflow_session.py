@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import wraps
+from pathlib import Path
 
 import click
 import orjson
@@ -11,10 +12,12 @@ from pydantic import JsonValue
 
 from compensation.errors import CompensationError, DefinitionError
 from streams.claims import ClaimStore
+from streams.cli.operator_session import key_of, key_option, owner_of
 from streams.cli.session import operator
-from streams.control import accepted_hash
+from streams.control import accepted_hash, in_force
 from streams.engine.client import EngineSettings
 from streams.errors import StreamsError
+from streams.keys import SigningKey
 from streams.workflows import WorkflowClient
 
 id_argument = click.argument("workflow_id", metavar="ID")
@@ -24,10 +27,26 @@ reason_option = click.option("--reason", required=True, metavar="WHY", help="Kep
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks, and by which policy generation; `constitutional_hash` None is one that the policy in force accepts."""
+    """Who asks, and by which policy generation; `constitutional_hash` None is one that the policy in force accepts.
+
+    With a `key`, who asks is whose key it is.
+    """
 
     requested_by: str
     constitutional_hash: str | None
+    key: SigningKey | None = None
+
+
+_hash_option = click.option(
+    "--hash",
+    "constitutional_hash",
+    metavar="HASH",
+    help="The policy generation you accept; default: one that the policy in force accepts.",
+)
+
+
+def _by_option(help_: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.option("--as", "requested_by", default=operator, show_default="$USER", metavar="NAME", help=help_)
 
 
 def with_asker(command: Callable[..., None]) -> Callable[..., None]:
@@ -37,16 +56,17 @@ def with_asker(command: Callable[..., None]) -> Callable[..., None]:
     def asked(*, requested_by: str, constitutional_hash: str | None, **given: object) -> None:
         command(asker=Asker(requested_by, constitutional_hash), **given)
 
-    by = click.option(
-        "--as", "requested_by", default=operator, show_default="$USER", metavar="NAME", help="Who asks; it is kept."
-    )
-    hash_ = click.option(
-        "--hash",
-        "constitutional_hash",
-        metavar="HASH",
-        help="The policy generation you accept; default: one that the policy in force accepts.",
-    )
-    return by(hash_(asked))
+    return _by_option("Who asks; it is kept.")(_hash_option(asked))
+
+
+def with_operator(command: Callable[..., None]) -> Callable[..., None]:
+    """As with_asker, for what is for operators only: with the option of a key, which signs it."""
+
+    @wraps(command)
+    def asked(*, requested_by: str, constitutional_hash: str | None, key_file: Path | None, **given: object) -> None:
+        command(asker=Asker(requested_by, constitutional_hash, key_of(key_file)), **given)
+
+    return _by_option("Who asks, where no key says it; it is kept.")(_hash_option(key_option(asked)))
 
 
 @asynccontextmanager
@@ -57,15 +77,19 @@ async def opened(
 
     Raises:
         PolicyRefusedError: no hash is given, and there is no policy that accepts one.
+        KeyFileError: the key is nobody's by the policy in force.
         BrokerError: the broker cannot be reached or refuses.
     """
-    chosen = asker.constitutional_hash or await accepted_hash(settings)
+    chosen, requested_by = asker.constitutional_hash or await accepted_hash(settings), asker.requested_by
+    if asker.key is not None and (current := await in_force(settings)) is not None:
+        requested_by = owner_of(asker.key, current.policy).id
     async with WorkflowClient(
         settings,
         tenant_id=tenant_id,
-        requested_by=asker.requested_by,
+        requested_by=requested_by,
         constitutional_hash=chosen,
         claims=claims,
+        key=asker.key,
     ) as client:
         yield client
 

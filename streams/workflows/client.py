@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from compensation.definition import WorkflowDefinition
 from schemas import envelope, topics
-from schemas.workflow import EventKind, WorkflowEvent
+from schemas.workflow import OPERATORS_COMMANDS, EventKind, WorkflowEvent
 from streams.agents.naming import Naming
 from streams.broker import told_errors
 from streams.claims import ClaimStore
@@ -22,6 +22,7 @@ from streams.engine.client import EngineSettings, Producer
 from streams.engine.records import Record
 from streams.errors import StreamsError
 from streams.following import Follower
+from streams.keys import SigningKey
 from streams.refusals import Refusals
 from streams.workflows import commands
 from streams.workflows.answering import Answers
@@ -38,7 +39,8 @@ class WorkflowClient:
 
     `tenant_id` and `requested_by` go with every command, as does `constitutional_hash`, a policy generation that the
     policy in force accepts. `claims` is where large results are kept; without it a result may be a Claim. A command
-    that nobody takes in `answer_within` raises WorkflowTimeoutError.
+    that nobody takes in `answer_within` raises WorkflowTimeoutError. `key` signs what only operators
+    may ask: retry, skip and mark_done.
 
     Belongs to one event loop. It follows the topics of statuses, events and refusals from their present ends, in no
     consumer group. Leaving it closes every connection; what still waits raises WorkflowError. Workflows go on.
@@ -52,10 +54,11 @@ class WorkflowClient:
         requested_by: str,
         constitutional_hash: str,
         claims: ClaimStore | None = None,
+        key: SigningKey | None = None,
         answer_within: timedelta = ANSWER_WITHIN,
     ) -> None:
         naming = Naming(settings.prefix)
-        self.settings, self.claims = settings, claims
+        self.settings, self.claims, self._key = settings, claims, key
         self._sender = Sender(tenant_id=tenant_id, requested_by=requested_by, constitutional_hash=constitutional_hash)
         self._answer_within = answer_within
         self._inbox = naming.topic(topics.IN_WORKFLOWS)
@@ -149,7 +152,7 @@ class WorkflowClient:
             source: bytes | None = None
             try:
                 async with asyncio.timeout(waited.total_seconds()):
-                    source = await self._sent(command.workflow_id, prepared.value)
+                    source = await self._sent(prepared)
                     with self._refusals.expecting(source, answer):
                         return await answer
             except TimeoutError:
@@ -160,12 +163,17 @@ class WorkflowClient:
         """Looks up what a watch has missed, once."""
         await self._watches.complete(watch)
 
-    async def _sent(self, workflow_id: str, value: bytes) -> bytes:
+    async def _sent(self, prepared: Prepared) -> bytes:
         """Sends a command and returns where it stands. Those of one workflow keep their order."""
         if self._producer is None:
             raise RuntimeError("the client is not open: async with WorkflowClient(...) as client")
+        command, value = prepared.command, prepared.value
+        is_order = self._key is not None and command.command in OPERATORS_COMMANDS
+        headers = [(envelope.SIGNATURE, self._key.message_signature(value))] if self._key and is_order else None
         with told_errors(self.settings):
-            written = await self._producer.send_and_wait(self._inbox, value, workflow_id.encode())
+            written = await self._producer.send_and_wait(
+                self._inbox, value, command.workflow_id.encode(), headers=headers
+            )
         return envelope.encode_source(self._inbox, written.partition, written.offset)
 
     def _take(self, record: Record) -> None:

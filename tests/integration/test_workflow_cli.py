@@ -8,15 +8,19 @@ from pathlib import Path
 import pytest
 
 from compensation.definition import Kind, Retry, SignalWait
+from schemas import topics
 from schemas.activity import ActivityCommand, Outcome
 from streams import control
+from streams.agents.naming import Naming
 from streams.engine.client import EngineSettings
 from streams.errors import InstallationError
 from streams.workflows import WorkflowHandle
 from tests.integration.test_cli import Acgs
 from tests.support.eventually import eventually
+from tests.support.kafka import read_topic
 from tests.support.orchestrated import workflow_policy
 from tests.support.saga import definition, node
+from tests.support.signing import approver, key
 from tests.support.workflows import client_of, install, orchestrated
 
 ACTIVITIES = [f"{kind}_{id_}" for kind in ("do", "undo") for id_ in ("a", "b", "c")]
@@ -128,6 +132,37 @@ async def test_a_parked_node_is_ordered_at_the_version_that_was_seen(acgs: Acgs,
     assert (stale.code, "look again" in stale.err) == (1, True)
     assert (retried.code, marked.code) == (0, 0)
     assert outcome.results == {"c": "done"}
+
+
+async def test_once_the_policy_names_operators_their_orders_are_signed(
+    acgs: Acgs, settings: EngineSettings, tmp_path: Path
+) -> None:
+    saga = definition(node("a", undo=False, pivot=True), node("b", "a", retry=Retry(attempts=1)))
+    for name in ("olga", "lee", "nobody"):
+        key(name).save(tmp_path / name)
+
+    def answer(command: ActivityCommand) -> object:
+        return Outcome.FINAL if command.activity == "do_b" else "done"
+
+    def order(version: int, *by: str) -> tuple[str, ...]:
+        return ("workflow", "mark-done", "w", "b", "--reason", "by hand", "--version", str(version), *by)
+
+    registry = {"approvers": (approver("olga"), approver("lee")), "operators": ("olga",)}
+    async with orchestrated(settings, *ACTIVITIES, answer=answer, **registry), client_of(settings) as client:
+        handle = await client.start(saga, {}, workflow_id="w")
+        version = (await handle.result(until_parked=True)).status.version
+        unsigned = await acgs(*order(version, "--as", "olga"))
+        approver_only = await acgs(*order(version, "--key", str(tmp_path / "lee")))
+        unknown = await acgs(*order(version, "--key", str(tmp_path / "nobody")))
+        signed = await acgs(*order(version, "--key", str(tmp_path / "olga")))
+        await handle.result()
+        events = await read_topic(settings, Naming(settings.prefix).topic(topics.WORKFLOW_EVENTS))
+    assert (unsigned.code, "unsigned" in unsigned.err) == (1, True)
+    assert (approver_only.code, "unknown_operator" in approver_only.err) == (1, True)
+    assert (unknown.code, "is no approver's by epoch 1" in unknown.err) == (1, True)
+    assert signed.code == 0
+    (told,) = [one for one in map(json.loads, (event.value or b"" for event in events)) if one["event"] == "ordered"]
+    assert (told["by"], told["verified"]) == ("olga", True)
 
 
 async def test_every_parked_node_is_retried_once_somebody_agreed(acgs: Acgs, settings: EngineSettings) -> None:

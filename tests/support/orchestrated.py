@@ -102,7 +102,7 @@ class Orchestrated:
         text = definition.canonical() if isinstance(definition, WorkflowDefinition) else orjson.dumps(definition)
         self.command("start", definition=orjson.loads(text), input=given or {}, **changes)
 
-    def command(self, command: str, **fields: Any) -> str:  # noqa: ANN401
+    def command(self, command: str, *, verified: bool | None = None, **fields: Any) -> str:  # noqa: ANN401
         """Sends a command as the gateway passes it on; returns its id."""
         made = {
             "command": command,
@@ -116,7 +116,13 @@ class Orchestrated:
         }
         value = orjson.dumps(made)
         WorkflowCommand.model_validate_json(value)
-        headers = ((envelope.VERSION, b"1"), (envelope.SOURCE, b"p.in.workflows/0/7"), (envelope.POLICY, b"1:x"))
+        headers: Headers = (
+            (envelope.VERSION, b"1"),
+            (envelope.SOURCE, b"p.in.workflows/0/7"),
+            (envelope.POLICY, b"1:x"),
+        )
+        if verified is not None:
+            headers = (*headers, (envelope.SENDER_VERIFIED, b"true" if verified else b"false"))
         self.send(topics.WORKFLOWS, value, headers)
         return str(made["command_id"])
 

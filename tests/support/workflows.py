@@ -35,17 +35,22 @@ def orchestration(settings: EngineSettings) -> tuple[Agent[Any, Any], ...]:
     return agents.build(names, Naming(settings.prefix), Measures(CollectorRegistry()))
 
 
-async def install(settings: EngineSettings, *activities: str) -> Naming:
+async def install(settings: EngineSettings, *activities: str, **changes: Any) -> Naming:  # noqa: ANN401
     """Makes the topics and publishes a policy that knows the activities."""
     await Installation(settings, partitions=PARTITIONS, replication=1).create()
-    await control.publish(settings, workflow_policy(1, *activities))
+    await control.publish(settings, workflow_policy(1, *activities, **changes))
     return Naming(settings.prefix)
 
 
 @asynccontextmanager
-async def orchestrated(settings: EngineSettings, *activities: str, answer: Answer) -> AsyncIterator[None]:
-    """Runs the agents of workflows and a worker."""
-    await install(settings, *activities)
+async def orchestrated(
+    settings: EngineSettings,
+    *activities: str,
+    answer: Answer,
+    **changes: Any,  # noqa: ANN401
+) -> AsyncIterator[None]:
+    """Runs the agents of workflows and a worker, under a policy with these changes."""
+    await install(settings, *activities, **changes)
     async with running(orchestration(settings), settings) as worker:
         await worker.until(State.RUNNING, 2 * PARTITIONS)
         async with answering(settings, answer):

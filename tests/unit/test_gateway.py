@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from handlers.gateway import REASONS, SENDER_REASONS, Admission, Refused
+from handlers.gateway import REASONS, SENDER_REASONS, Admission, Admitted, Refused
 from schemas import envelope
 from schemas import policy as policies
 from schemas.message import AgentMessage, MessageType
@@ -99,7 +99,11 @@ EXAMPLES: list[tuple[Reason, bytes | None, Headers]] = [
 
 
 def test_a_message_that_its_sender_has_signed_passes() -> None:
-    assert isinstance(decide(encoded(), [("trace", b"1"), signature("planner", encoded())]), bytes)
+    signed = decide(encoded(), [("trace", b"1"), signature("planner", encoded())])
+    unsigned = decide(encoded(), [("trace", b"1")])
+    assert isinstance(signed, Admitted)
+    assert isinstance(unsigned, Admitted)
+    assert (signed.verified, unsigned.verified) == (True, False)
 
 
 def test_a_signature_of_a_decision_is_none_of_a_message() -> None:
@@ -110,7 +114,7 @@ def test_a_signature_of_a_decision_is_none_of_a_message() -> None:
     assert refused.reason is Reason.BAD_SIGNATURE
 
 
-def decide(value: bytes | None, headers: Headers | None = None) -> bytes | Refused:
+def decide(value: bytes | None, headers: Headers | None = None) -> Admitted | Refused:
     return ADMISSION.decide(value, headers or [], PUBLISHED, NOW_MS)
 
 
@@ -143,7 +147,7 @@ def test_a_rule_of_the_whole_message_is_told_in_its_own_words() -> None:
 
 def test_a_good_message_passes_under_its_conversation() -> None:
     given_message = message(conversation_id="0123ABCD-0000-4000-8000-00000000ABCD")
-    assert decide(orjson.dumps(given_message)) == b"0123abcd-0000-4000-8000-00000000abcd"
+    assert decide(orjson.dumps(given_message)) == Admitted(b"0123abcd-0000-4000-8000-00000000abcd", verified=False)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +188,7 @@ def test_a_detail_never_shows_a_whole_hash(given_hash: str) -> None:
 def test_a_hash_and_a_message_count_until_their_time_and_no_longer() -> None:
     at = "2027-01-15T08:00:00Z"
     at_ms = 1_800_000_000_000
-    assert isinstance(ADMISSION.decide(encoded(expires_at=at), (), PUBLISHED, at_ms - 1), bytes)
+    assert isinstance(ADMISSION.decide(encoded(expires_at=at), (), PUBLISHED, at_ms - 1), Admitted)
     late = ADMISSION.decide(encoded(expires_at=at), (), PUBLISHED, at_ms)
     assert isinstance(late, Refused)
     assert late.reason is Reason.EXPIRED
@@ -235,12 +239,12 @@ unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]
 @example(b'{"constitutional_hash":', [])
 def test_no_record_raises_and_each_is_admitted_or_refused(value: bytes | None, headers: Headers) -> None:
     decided = decide(value, headers)
-    assert isinstance(decided, bytes | Refused)
-    if isinstance(decided, bytes):
+    assert isinstance(decided, Admitted | Refused)
+    if isinstance(decided, Admitted):
         assert value is not None
         read = json.loads(value)
         assert read["constitutional_hash"] == HASH
-        assert decided == read["conversation_id"].lower().encode()
+        assert decided.key == read["conversation_id"].lower().encode()
     else:
         assert decided.reason in REASONS | SENDER_REASONS
         decided.detail.encode()

@@ -298,7 +298,10 @@ def test_an_operator_retries_skips_or_marks_what_is_blocked() -> None:
         assert [one.status for one in status.attention] == [StepStatus.BLOCKED]
         assert status.attention_count == 1
         payload = {"payload": {"by hand": True}} if order == "mark_done" else {}
-        lane.command(order, node="a", version=lane.version(), reason="deployed", **payload)
+        is_signed = order == "retry"
+        lane.command(order, node="a", version=lane.version(), reason="deployed", verified=is_signed, **payload)
+        (told,) = [event for event in lane.events if event.event is EventKind.ORDERED]
+        assert (told.by, told.verified) == ("ada", is_signed)
         assert lane.done() == after
         assert lane.status().attention == ()
     assert lane.last("b").inputs["a"].value == {"by hand": True}

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from compensation.definition import MAX_BYTES, WorkflowDefinition
 from compensation.errors import DefinitionError, StartError
-from handlers.gateway import Admission
+from handlers.gateway import Admission, Admitted
 from schemas import envelope
 from schemas.activity import MAX_RESULT_BYTES
 from schemas.policy import published
@@ -36,7 +36,8 @@ def start(saga: WorkflowDefinition | dict[str, object], given: dict[str, JsonVal
 
 
 def admitted(value: bytes) -> object:
-    return GATEWAY.decide(value, (), published(policy().canonical()), 0)
+    decided = GATEWAY.decide(value, (), published(policy().canonical()), 0)
+    return decided.key if isinstance(decided, Admitted) else decided
 
 
 def test_what_is_sent_passes_the_gateway_and_says_the_same() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from handlers.gateway import REASONS, Admission, Refused
+from handlers.gateway import REASONS, Admission, Admitted, Refused
 from schemas import policy as policies
 from schemas.policy import AcceptedHash
 from schemas.reasons import Reason
@@ -78,8 +78,13 @@ def encoded(kind: str = "start", **changes: Any) -> bytes:  # noqa: ANN401
     return orjson.dumps(command(kind, **changes))
 
 
-def decide(value: bytes | None, headers: Headers | None = None) -> bytes | Refused:
+def decide(value: bytes | None, headers: Headers | None = None) -> Admitted | Refused:
     return ADMISSION.decide(value, headers or [], PUBLISHED, NOW_MS)
+
+
+def passed(decided: Admitted | Refused) -> bytes:
+    assert isinstance(decided, Admitted)
+    return decided.key
 
 
 def test_the_door_of_commands_is_that_of_their_contract() -> None:
@@ -93,12 +98,12 @@ def test_the_door_of_commands_is_that_of_their_contract() -> None:
 
 @pytest.mark.parametrize("kind", NEEDS)
 def test_a_command_with_what_it_needs_passes_under_its_workflow(kind: str) -> None:
-    assert decide(encoded(kind)) == b"order:2026.01-31_7"
+    assert passed(decide(encoded(kind))) == b"order:2026.01-31_7"
 
 
 @pytest.mark.parametrize(("kind", "name"), ALLOWED)
 def test_what_a_command_may_have_passes(kind: str, name: str) -> None:
-    assert isinstance(decide(encoded(kind, **{name: VALUES[name]})), bytes)
+    assert isinstance(decide(encoded(kind, **{name: VALUES[name]})), Admitted)
 
 
 @pytest.mark.parametrize(("kind", "name"), NEEDED)
@@ -112,19 +117,19 @@ def test_a_command_without_what_it_needs_is_refused_and_told_what(kind: str, nam
 def test_what_does_not_belong_to_a_command_is_refused_and_told(kind: str, name: str) -> None:
     refused = Refused(Reason.INVALID_VALUE, f"{name} does not belong to {kind}")
     assert decide(encoded(kind, **{name: VALUES[name]})) == refused
-    assert isinstance(decide(encoded(kind, **{name: None})), bytes)
+    assert isinstance(decide(encoded(kind, **{name: None})), Admitted)
 
 
 @pytest.mark.parametrize("empty", [{"definition": {}}, {"input": {}}, {"tags": []}])
 def test_what_is_there_but_empty_is_given(empty: dict[str, Any]) -> None:
-    assert isinstance(decide(encoded(**empty)), bytes)
+    assert isinstance(decide(encoded(**empty)), Admitted)
     (name,) = empty
     assert decide(encoded("pause", **empty)) == Refused(Reason.INVALID_VALUE, f"{name} does not belong to pause")
 
 
 @pytest.mark.parametrize("payload", [False, 0, "", [], {}])
 def test_a_payload_may_be_any_json_and_is_given_however_small(payload: object) -> None:
-    assert isinstance(decide(encoded("signal", payload=payload)), bytes)
+    assert isinstance(decide(encoded("signal", payload=payload)), Admitted)
     refused = Refused(Reason.INVALID_VALUE, "payload does not belong to cancel")
     assert decide(encoded("cancel", payload=payload)) == refused
 
@@ -225,13 +230,13 @@ def test_what_is_at_the_limits_passes() -> None:
         "tags": ["t" * 256] * 16,
         "created_at": "0001-01-01T00:00:00.123456789+23:59",
     }
-    assert decide(encoded(**at_limits)) == b"w" * 128
-    assert isinstance(decide(encoded("retry", node="n" * 128, version=0, reason="x" * 1_000)), bytes)
-    assert isinstance(decide(encoded("retry", version=2**53 - 1)), bytes)
+    assert passed(decide(encoded(**at_limits))) == b"w" * 128
+    assert isinstance(decide(encoded("retry", node="n" * 128, version=0, reason="x" * 1_000)), Admitted)
+    assert isinstance(decide(encoded("retry", version=2**53 - 1)), Admitted)
     fill = MAX_MESSAGE_BYTES - len(encoded(input={"fill": ""}))
-    assert isinstance(decide(encoded(input={"fill": "x" * fill})), bytes)
-    assert isinstance(decide(encoded(), [("h", b"")] * 64), bytes)
-    assert isinstance(decide(encoded(), [("h", b"x" * 16_383)]), bytes)
+    assert isinstance(decide(encoded(input={"fill": "x" * fill})), Admitted)
+    assert isinstance(decide(encoded(), [("h", b"")] * 64), Admitted)
+    assert isinstance(decide(encoded(), [("h", b"x" * 16_383)]), Admitted)
 
 
 # Hash and time
@@ -265,7 +270,7 @@ def test_a_command_of_another_hash_is_refused_and_no_whole_hash_is_shown(
 
 def test_a_withdrawn_hash_counts_until_its_time_and_no_longer() -> None:
     value, until_ms = encoded(constitutional_hash=WITHDRAWN), 1_577_836_800_000
-    assert isinstance(ADMISSION.decide(value, (), PUBLISHED, until_ms - 1), bytes)
+    assert isinstance(ADMISSION.decide(value, (), PUBLISHED, until_ms - 1), Admitted)
     late = ADMISSION.decide(value, (), PUBLISHED, until_ms)
     assert late == Refused(
         Reason.HASH_WITHDRAWN, "constitutional_hash 00000000... was accepted until 2020-01-01T00:00:00+00:00"
@@ -281,7 +286,7 @@ def test_a_missing_hash_is_told_before_other_defects(kind: str) -> None:
 @pytest.mark.parametrize("kind", NEEDS)
 def test_a_command_counts_until_its_time_and_no_longer(kind: str) -> None:
     value = encoded(kind, expires_at=NOW)
-    assert isinstance(ADMISSION.decide(value, (), PUBLISHED, NOW_MS - 1), bytes)
+    assert isinstance(ADMISSION.decide(value, (), PUBLISHED, NOW_MS - 1), Admitted)
     late = ADMISSION.decide(value, (), PUBLISHED, NOW_MS)
     assert late == Refused(Reason.EXPIRED, "it expired at 2027-01-15T08:00:00+00:00")
 
@@ -367,4 +372,4 @@ def test_no_record_raises_and_what_passes_has_what_belongs_to_it(value: bytes | 
     needed = set(NEEDS[read["command"]])
     assert needed <= given_fields <= needed | set(MAY.get(read["command"], ()))
     assert read["constitutional_hash"] == HASH
-    assert decided == read["workflow_id"].encode()
+    assert decided.key == read["workflow_id"].encode()
