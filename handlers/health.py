@@ -14,6 +14,9 @@ FLAPS_KEPT = timedelta(minutes=5)
 FORGOTTEN_AFTER = timedelta(minutes=10)
 """How long after its time to live a silent breaker is taken out: its process has ended without a word."""
 
+DROPPED_AFTER = timedelta(hours=24)
+"""How long a service stays listed of which nothing is known any more."""
+
 _NAMED = 3
 
 
@@ -88,18 +91,19 @@ def folded(
             left_out += 1
         else:
             known[name] = _heard(last, event, now_ms)
-            if last is not None and last.state is not event.state:
-                flaps = (*flaps, now_ms)
+            flaps = (*flaps, *[now_ms] * _changes(last, event))
     made = _Known(event.service, tuple(known.values()), flaps, left_out, place)
     standing = (before.status, before.since) if before else (None, now_ms)
     return _weighed(made, standing, now_ms, is_critical=is_critical)
 
 
-def aged(row: ServiceHealth, now_ms: int, *, is_critical: bool) -> ServiceHealth:
+def aged(row: ServiceHealth, now_ms: int, *, is_critical: bool | None = None) -> ServiceHealth:
     """The row as it is to be read at `now_ms`: breakers that have fallen silent are, and old flaps are forgotten.
 
-    `since` is when its status began, not when somebody looked.
+    `since` is when its status began, not when somebody looked. Whether the service is critical is as the row says,
+    unless the policy says otherwise by now.
     """
+    is_critical = row.is_critical if is_critical is None else is_critical
     kept_ms = int(FORGOTTEN_AFTER.total_seconds() * 1_000)
     times = {at for one in row.breakers for at in (one.fresh_until, one.fresh_until + kept_ms)}
     standing: _Standing = (row.status, row.since)
@@ -108,6 +112,18 @@ def aged(row: ServiceHealth, now_ms: int, *, is_critical: bool) -> ServiceHealth
         standing = standing if status is standing[0] else (status, at)
     made = _Known(row.service, row.breakers, row.flaps, row.left_out, Place(row.partition, row.offset))
     return _weighed(made, standing, now_ms, is_critical=is_critical)
+
+
+def dropped_at(row: ServiceHealth) -> int | None:
+    """When a row without a breaker is to be dropped, None while it has one."""
+    return None if row.breakers else row.since + int(DROPPED_AFTER.total_seconds() * 1_000)
+
+
+def changes_at(row: ServiceHealth) -> int | None:
+    """The first moment after `as_of` at which aged() makes another row of it, None if there is none."""
+    kept_ms = int(FORGOTTEN_AFTER.total_seconds() * 1_000)
+    times = [at for one in row.breakers for at in (one.fresh_until, one.fresh_until + kept_ms) if at > row.as_of]
+    return min(times, default=None)
 
 
 def tally_of(breakers: Iterable[BreakerRow], now_ms: int) -> Tally:
@@ -130,6 +146,14 @@ class _Known(NamedTuple):
     flaps: tuple[int, ...]
     left_out: int
     place: Place
+
+
+def _changes(last: BreakerRow | None, event: BreakerEvent) -> int:
+    """How many changes of state the event tells of, up to as many as a row keeps."""
+    if last is None:
+        return 0
+    is_change = event.kind is BreakerEventKind.STATE_CHANGE and event.changes > 1
+    return min(event.changes, MAX_FLAPS) if is_change else int(last.state is not event.state)
 
 
 def _heard(before: BreakerRow | None, event: BreakerEvent, now_ms: int) -> BreakerRow:
@@ -167,6 +191,7 @@ def _weighed(known: _Known, standing: _Standing, now_ms: int, *, is_critical: bo
         why=_why(breakers, left_out, now_ms),
         flaps=tuple(at for at in known.flaps if at > oldest_flap)[-MAX_FLAPS:],
         left_out=left_out,
+        is_critical=is_critical,
         partition=known.place.partition,
         offset=known.place.offset,
         as_of=now_ms,

@@ -64,8 +64,9 @@ class BreakerEvent(Contract):
 
     `service` is what the breaker guards calls to; `instance` tells processes apart that guard the same, and is new at
     each start. `sequence` rises with every event of an instance: of one breaker, the highest counts. What is said holds
-    for `ttl_s` seconds by the log's time; then the breaker is silent, and nobody may call it healthy. `at` is the
-    publisher's clock, for people to read.
+    for `ttl_s` seconds by the log's time; then the breaker is silent, and nobody may call it healthy. `changes` is how
+    many changes of state an event of that kind stands for: a publisher that could not send for a while tells the last
+    state, and how many there were. `at` is the publisher's clock, for people to read.
     """
 
     v: Annotated[int, Field(ge=1, le=1)] = 1
@@ -79,6 +80,7 @@ class BreakerEvent(Contract):
     reason: Annotated[str, Field(min_length=1, max_length=MAX_REASON_CHARACTERS)] | None = None
     at: Rfc3339Text
     ttl_s: Annotated[int, Field(ge=1, le=86_400)] = 30
+    changes: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     constitutional_hash: str
 
     @property

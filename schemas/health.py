@@ -47,6 +47,7 @@ class ServiceHealth(Contract):
     `health_score` is (closed + half_open / 2) / (closed + open + half_open), 0 where none was heard of in time;
     `silent_breakers` are those that were not. `flaps` are the times of changes of state in the last minutes, at most
     100. `left_out` counts events of breakers beyond the 500 that a row holds: such a service is never healthy.
+    `is_critical` is what the policy said of it when the row was weighed: one open breaker makes it critical.
     `partition` and `offset` are those of the last event on `breakers` that the row has seen: an event at or before them
     changes nothing. `as_of` is when the row was weighed; from `fresh_until` on it must be weighed anew before it is
     relied on (None: nothing in it grows old).
@@ -66,7 +67,42 @@ class ServiceHealth(Contract):
     why: str
     flaps: tuple[Ms, ...] = ()
     left_out: Count = 0
+    is_critical: bool = False
     partition: Count
     offset: Count
     as_of: Ms
     fresh_until: Ms | None
+
+
+class ServiceStanding(Contract):
+    """A service that is not healthy, as the system's row names it."""
+
+    service: Name
+    status: SystemHealthStatus
+    since: Ms
+    why: str
+
+
+class SystemHealth(Contract):
+    """All services together, under the key `system`.
+
+    Counts and score are those of every breaker of every service, as in ServiceHealth. `services` is how many there are
+    by status; `named` are those that are not healthy, the gravest first and at most 20. `offsets` are the offsets on
+    `health` up to which the row has seen each partition. `as_of` is when it was weighed; it is written anew at least
+    every few seconds, and from `fresh_until` on nobody may rely on it: whoever should write it does not.
+    """
+
+    v: Annotated[int, Field(ge=1, le=1)] = 1
+    status: SystemHealthStatus
+    health_score: Annotated[float, Field(ge=0, le=1)]
+    total_breakers: Count
+    closed_breakers: Count
+    open_breakers: Count
+    half_open_breakers: Count
+    silent_breakers: Count
+    services: dict[SystemHealthStatus, Count]
+    named: tuple[ServiceStanding, ...]
+    since: Ms
+    offsets: dict[str, Count]
+    as_of: Ms
+    fresh_until: Ms

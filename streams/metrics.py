@@ -5,11 +5,12 @@ from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from schemas.activity import Outcome
 from schemas.deliberation import DeliberationState
+from schemas.health import ServiceHealth, SystemHealth, SystemHealthStatus
 
 _SCORE_BOUNDS = (500, 1_000, 2_000, 3_000, 4_000, 5_000, 6_000, 7_000, 7_999, 8_999, 10_000)
 _ACTIVITY_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800)
@@ -153,3 +154,59 @@ class HitlMeasures:
     def waiting(self, platform: str, count: Callable[[], float]) -> None:
         """Where to ask how many wait."""
         self._waiting.labels(platform).set_function(count)
+
+
+class HealthMeasures:
+    """What the health table counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        events = Counter("acgs_breaker_events", "Breaker events read by the health table", ("kind",), registry=registry)
+        self._new, self._repeated, self._unreadable = (
+            events.labels(kind) for kind in ("folded", "repeated", "unreadable")
+        )
+        self._aged = Counter("acgs_health_rows_aged", "Rows written anew because time has passed", registry=registry)
+
+    def folded(self, *, is_new: bool) -> None:
+        """An event was taken, or had been taken before."""
+        (self._new if is_new else self._repeated).inc()
+
+    def unreadable(self) -> None:
+        """A record of `breakers` was no breaker event."""
+        self._unreadable.inc()
+
+    def aged(self, rows: int) -> None:
+        """Rows were written anew."""
+        self._aged.inc(rows)
+
+
+class HealthGauges(Collector):
+    """The health of every service and of the system, read when it is asked for."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        services: Callable[[], Iterable[ServiceHealth]],
+        system: Callable[[], SystemHealth | None],
+    ) -> None:
+        self._services, self._system = services, system
+        registry.register(self)
+
+    def collect(self) -> Iterable[Metric]:
+        """The gauges as prometheus_client reads them."""
+        score = GaugeMetricFamily("acgs_service_health_score", "Health of a service, 0..1", labels=["service"])
+        status = GaugeMetricFamily("acgs_services", "Services by status", labels=["status"])
+        counts = dict.fromkeys(SystemHealthStatus, 0)
+        for row in self._services():
+            score.add_metric([row.service], row.health_score)
+            counts[row.status] += 1
+        for name, count in counts.items():
+            status.add_metric([name], count)
+        yield score
+        yield status
+        system = self._system()
+        if system is not None:
+            yield GaugeMetricFamily("acgs_system_health_score", "Health of all services, 0..1", system.health_score)
+            state = GaugeMetricFamily("acgs_system_health", "1 at the system's status", labels=["status"])
+            for one in SystemHealthStatus:
+                state.add_metric([one], int(one is system.status))
+            yield state

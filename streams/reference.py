@@ -20,7 +20,7 @@ from schemas.audit import AuditRecord
 from schemas.breaker import BreakerEvent
 from schemas.decision import Decision
 from schemas.deliberation import DeliberationItem, DeliberationStatus, DeliberationVerdict
-from schemas.health import ServiceHealth
+from schemas.health import ServiceHealth, SystemHealth
 from schemas.message import AgentMessage
 from schemas.policy import Policy
 from schemas.rejection import Rejection
@@ -56,6 +56,7 @@ _CONTRACTS: Mapping[str, type[BaseModel] | TypeAdapter[Any]] = {
     "rejection": Rejection,
     "score-card": CARD,
     "service-health": ServiceHealth,
+    "system-health": SystemHealth,
     "workflow-command": WorkflowCommand,
     "workflow-definition": WorkflowDefinition,
     "workflow-event": WorkflowEvent,

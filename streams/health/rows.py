@@ -1,0 +1,156 @@
+"""The health table's rows: as bytes in its store, what they say, and which of them change next without an event."""
+
+import heapq
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import Final
+
+import orjson
+
+from handlers.health import Place, aged, changes_at, dropped_at, folded
+from schemas.breaker import BreakerEvent, BreakerEventKind
+from schemas.health import ServiceHealth
+
+_YIELD_AFTER: Final = 100
+"""Rows read at a time, before others are let run: about 10 ms."""
+
+
+def encode(row: ServiceHealth) -> bytes:
+    """A row as it stands on `health`."""
+    return row.model_dump_json().encode()
+
+
+def decode(value: bytes) -> ServiceHealth:
+    """Reads a row.
+
+    Raises:
+        ValidationError: it is none of this version.
+    """
+    return ServiceHealth.model_validate_json(value)
+
+
+class Rows:
+    """Folds events into rows of `store`, which maps a service's name to its row.
+
+    Idempotent: an event that the row has seen changes nothing, so that events may be read again from anywhere before.
+    `is_critical` says of a service what the policy in force says.
+    """
+
+    def __init__(self, store: MutableMapping[bytes, bytes], is_critical: Callable[[str], bool]) -> None:
+        self._store, self._is_critical = store, is_critical
+        self._read: dict[bytes, tuple[bytes, ServiceHealth]] = {}
+        self._aging: dict[int, _Aging] = {}
+
+    def fold(self, event: BreakerEvent, place: Place, now_ms: int) -> bool:
+        """Takes an event that the log has at this place and time; False if it had been taken before."""
+        key = event.service.encode()
+        row = folded(self._row(key), event, place, now_ms, is_critical=self._is_critical(event.service))
+        if row is None:
+            return False
+        if event.kind is BreakerEventKind.RETIRED and not row.breakers:
+            self._drop(key)  # all have said good-bye: nothing is silent
+        else:
+            self._keep(key, row)
+        return True
+
+    def index(self, partition: int) -> Iterator[None]:
+        """Learns anew which rows of a partition change next; yields between slices, so that others can run."""
+        aging = _Aging()
+        for number, (key, value) in enumerate(list(self._store.items())):
+            if number % _YIELD_AFTER == _YIELD_AFTER - 1:
+                yield
+            if orjson.loads(value)["partition"] == partition and (row := self._row(key)) is not None:
+                aging.arm(key, _next_look(row))
+        self._aging[partition] = aging
+
+    def has_index(self, partition: int) -> bool:
+        """Whether it is known which rows of the partition change next."""
+        return partition in self._aging
+
+    def forget_index(self) -> None:
+        """The store has been changed from outside."""
+        self._aging.clear()
+        self._read.clear()
+
+    def age(self, partition: int, now_ms: int) -> int:
+        """Writes the rows of a partition anew that have grown old by then; returns how many."""
+        aging, written = self._aging.setdefault(partition, _Aging()), 0
+        for key in aging.due(now_ms):
+            row = self._row(key)
+            if row is None or row.partition != partition:
+                continue
+            if _next_look(row) > now_ms:  # it has been written since
+                aging.arm(key, _next_look(row))
+                continue
+            if (dropped := dropped_at(row)) is not None and dropped <= now_ms:
+                self._drop(key)
+            else:
+                self._keep(key, aged(row, now_ms, is_critical=self._is_critical(row.service)))
+            written += 1
+        return written
+
+    def write_again(self, service: str) -> None:
+        """Writes a row as it stands: the topic has an older one after it."""
+        key = service.encode()
+        value = self._store.get(key)
+        if value is not None:
+            self._store[key] = value
+
+    def partition_of(self, service: str) -> int | None:
+        """The partition of `breakers` that a service's events are on, None while there is no row."""
+        row = self._row(service.encode())
+        return None if row is None else row.partition
+
+    def next_offset(self, partition: int) -> int | None:
+        """The offset on `breakers` after the last event that rows of the partition have seen; None without rows."""
+        found = (orjson.loads(value) for value in list(self._store.values()))
+        seen = [row["offset"] for row in found if row["partition"] == partition]
+        return max(seen) + 1 if seen else None
+
+    def _row(self, key: bytes) -> ServiceHealth | None:
+        value = self._store.get(key)
+        if value is None:
+            return None
+        known = self._read.get(key)
+        if known is None or known[0] is not value:
+            known = self._read[key] = value, decode(value)
+        return known[1]
+
+    def _keep(self, key: bytes, row: ServiceHealth) -> None:
+        value = encode(row)
+        self._store[key] = value
+        self._read[key] = value, row
+        self._aging.setdefault(row.partition, _Aging()).arm(key, _next_look(row))
+
+    def _drop(self, key: bytes) -> None:
+        self._read.pop(key, None)
+        if key in self._store:
+            del self._store[key]
+
+
+def _next_look(row: ServiceHealth) -> int:
+    """When the row changes without an event."""
+    times = (at for at in (changes_at(row), dropped_at(row)) if at is not None)
+    return min(times, default=row.as_of)
+
+
+class _Aging:
+    """When to look at which row: no later than it changes, and about once for all that is written meanwhile."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, bytes]] = []
+        self._armed: dict[bytes, int] = {}
+
+    def arm(self, key: bytes, at: int) -> None:
+        """Look at the row at that time, or earlier."""
+        armed = self._armed.get(key)
+        if armed is None or at < armed:
+            self._armed[key] = at
+            heapq.heappush(self._heap, (at, key))
+
+    def due(self, now_ms: int) -> Iterator[bytes]:
+        """Every row whose time has come, once each; arm them anew."""
+        while self._heap and self._heap[0][0] <= now_ms:
+            at, key = heapq.heappop(self._heap)
+            if self._armed.get(key) == at:
+                del self._armed[key]
+                yield key
