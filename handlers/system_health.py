@@ -6,19 +6,13 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from handlers.health import Tally, aged, changes_at, status_of
-from schemas.health import ServiceHealth, ServiceStanding, SystemHealth, SystemHealthStatus
+from schemas.health import GRAVEST_FIRST, ServiceHealth, ServiceStanding, SystemHealth, SystemHealthStatus
 
 FRESH_FOR = timedelta(seconds=15)
 """How long a system's row holds after it was weighed. Its writer weighs it anew every second."""
 MAX_NAMED = 20
 
-_GRAVEST_FIRST = (
-    SystemHealthStatus.CRITICAL,
-    SystemHealthStatus.UNKNOWN,
-    SystemHealthStatus.DEGRADED,
-    SystemHealthStatus.HEALTHY,
-)
-_GRAVITY: Mapping[SystemHealthStatus, int] = {status: rank for rank, status in enumerate(_GRAVEST_FIRST)}
+_GRAVITY: Mapping[SystemHealthStatus, int] = {status: rank for rank, status in enumerate(GRAVEST_FIRST)}
 
 
 class SystemFold:

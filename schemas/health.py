@@ -25,6 +25,15 @@ class SystemHealthStatus(StrEnum):
     """There is no breaker, or one is silent beyond its time to live."""
 
 
+GRAVEST_FIRST = (
+    SystemHealthStatus.CRITICAL,
+    SystemHealthStatus.UNKNOWN,
+    SystemHealthStatus.DEGRADED,
+    SystemHealthStatus.HEALTHY,
+)
+"""The order in which people are to look. What is known to be bad comes before what is not known."""
+
+
 class BreakerRow(Contract):
     """One breaker of one process. Times are the log's, in milliseconds since 1970.
 

@@ -39,6 +39,11 @@ def lane_worker(*agents: str) -> Callable[[int], Sequence[str]]:
     return lambda number: ("-m", "streams.worker_process", "--with-parent", "--number", str(number), *agents)
 
 
+def health_worker(first: int) -> Callable[[int], Sequence[str]]:
+    """The arguments of Python for a process of the health table, by its number; metrics ports count up from `first`."""
+    return lambda number: ("-m", "streams.health.process", "--with-parent", "--number", str(first + number))
+
+
 def activity_worker(module: str) -> Callable[[int], Sequence[str]]:
     """The arguments of Python for a worker of a module's activities."""
     return lambda _: ("-m", "streams.cli.main", "worker", "--with-parent", module)

@@ -60,6 +60,9 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "keys": Entry("streams.cli.keys", "keys", "Make and show the keys that approvers and agents sign with."),
         "hitl": Entry("streams.cli.hitl", "hitl", "Post held items to Slack, Teams or a webhook, and take decisions."),
     },
+    "Health": {
+        "health": Entry("streams.cli.health", "health", "Show how services stand by their circuit breakers."),
+    },
     "Operate": {
         "status": Entry("streams.cli.status", "status", "Show every lane, and what to do next."),
         "lanes": Entry("streams.cli.lanes", "lanes", "Let a held lane go on from a stated position."),

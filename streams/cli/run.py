@@ -25,15 +25,16 @@ from streams.policies import default_policy
 from streams.samples import payment_saga
 from streams.samples.approvers import ANN, BOT, approvers, key_file, with_approvers
 from streams.settings import Settings, load
-from streams.supervisor import Supervisor, activity_worker, lane_worker
+from streams.supervisor import Supervisor, activity_worker, health_worker, lane_worker
 
 _DATA = Path(".run")
 _WORKERS = 2
 _BOT_MODULE = "streams.samples.approval_bot"
+_RUNNABLE = (*topics.LANE_AGENTS, topics.HEALTH_TABLE)
 
 
 @click.command()
-@click.argument("agents", nargs=-1, type=click.Choice(topics.LANE_AGENTS), metavar="[AGENT]...")
+@click.argument("agents", nargs=-1, type=click.Choice(_RUNNABLE), metavar="[AGENT]...")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes to run.")
 def run(agents: tuple[str, ...], workers: int) -> None:
     r"""Run agents on the configured broker until Ctrl-C or SIGTERM.
@@ -42,13 +43,24 @@ def run(agents: tuple[str, ...], workers: int) -> None:
     a worker that dies is started again. Needs the topics ('acgs topics create') and a policy ('acgs policy publish').
     Logs are JSON lines on standard error; /metrics, /livez and /readyz are on ACGS_METRICS_PORT, counting up by worker.
 
+    The health table runs in a process of its own, beside the workers, and serves /health on ACGS_HEALTH_PORT. If it is
+    the only one that is named, --workers says how many of it run; each needs another ACGS_HEALTH_PORT, or 0.
+
     \b
     Example:
       ACGS_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 acgs run --workers 2
+      ACGS_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 acgs run health-table
     """
     load().engine(client_id="run")
-    supervisor = Supervisor(lane_worker(*agents), workers=workers)
-    asyncio.run(_until_stopped(supervisor))
+    lanes = tuple(agent for agent in agents if agent != topics.HEALTH_TABLE)
+    supervisors = list[Supervisor]()
+    if lanes or not agents:
+        supervisors.append(Supervisor(lane_worker(*lanes), workers=workers))
+    if topics.HEALTH_TABLE in agents or not agents:
+        ports_taken = workers if supervisors else 0
+        count = 1 if supervisors else workers
+        supervisors.append(Supervisor(health_worker(ports_taken), workers=count))
+    asyncio.run(_until_stopped(*supervisors))
 
 
 @click.command()
@@ -135,7 +147,14 @@ async def _dev(wanted: _Wanted, show: Show, log: IO[bytes]) -> str | None:
         log=log,
         on_event=show.worker_of("approval bot"),
     )
-    running = asyncio.create_task(_until_stopped(lanes, activities, bot))
+    health = Supervisor(
+        health_worker(wanted.workers),
+        workers=1,
+        environment=environment,
+        log=log,
+        on_event=show.worker_of("health table"),
+    )
+    running = asyncio.create_task(_until_stopped(lanes, activities, bot, health))
     try:
         demonstrating = asyncio.create_task(_demonstrate(wanted, engine, lanes, show, has_approvers=has_approvers))
         await asyncio.wait([running, demonstrating], return_when=asyncio.FIRST_COMPLETED)
@@ -150,7 +169,7 @@ async def _dev(wanted: _Wanted, show: Show, log: IO[bytes]) -> str | None:
             await running
         return result
     finally:
-        for supervisor in (lanes, activities, bot):
+        for supervisor in (lanes, activities, bot, health):
             supervisor.stop()
         await running
 
@@ -227,6 +246,7 @@ def _environment(settings: Settings, shop: Path) -> dict[str, str]:
     return {
         "ACGS_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers or "",
         "ACGS_METRICS_PORT": os.environ.get("ACGS_METRICS_PORT", "0"),
+        "ACGS_HEALTH_PORT": os.environ.get("ACGS_HEALTH_PORT", "0"),
         "ACGS_WORKER_ID": "dev",
         payment_saga.FOLDER_VARIABLE: str(shop.resolve()),
     }

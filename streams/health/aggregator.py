@@ -10,6 +10,7 @@ from typing import Final
 from handlers.health import Tally, status_of
 from schemas.breaker import BreakerState
 from schemas.health import SystemHealthStatus
+from streams.health.listening import Publishing
 from streams.health.report import HealthSnapshot, SystemHealthReport
 
 _SHOWN: Final = 10
@@ -28,7 +29,8 @@ class HealthAggregator:
     A change costs the same however many breakers there are, and so does a report. Every method may be called from any
     thread, with or without an event loop, and waits for nothing but for another such call to be over.
 
-    `critical` names the breakers of which one that is open makes the whole critical.
+    `critical` names the breakers of which one that is open makes the whole critical. With a `publisher`, such as
+    BreakerPublisher, it is told of everything too, so that others hear of it.
     """
 
     def __init__(
@@ -36,10 +38,11 @@ class HealthAggregator:
         constitutional_hash: str,
         *,
         critical: Collection[str] = (),
+        publisher: Publishing | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._hash, self._critical, self._clock = constitutional_hash, frozenset(critical), clock
-        self._lock = threading.Lock()
+        self._publisher, self._lock = publisher, threading.Lock()
         self._states: dict[str, BreakerState] = {}
         self._not_closed: dict[str, None] = {}
         self._critical_open = 0
@@ -47,7 +50,7 @@ class HealthAggregator:
         self._since: datetime | None = None
         self._changes = self._refused = 0
 
-    def on_circuit_state_change(self, circuit_name: str, new_state: str) -> "Done":
+    def on_circuit_state_change(self, circuit_name: str, new_state: str, *, reason: str | None = None) -> "Done":
         """Takes note of a breaker's state, before it returns; `await` of what it returns is over at once.
 
         It never raises: what is no state of a breaker is logged and counted in `refused`.
@@ -59,6 +62,8 @@ class HealthAggregator:
             return DONE
         with self._lock:
             self._change(circuit_name, state)
+        if self._publisher is not None:
+            self._publisher.on_circuit_state_change(circuit_name, state, reason=reason)
         return DONE
 
     def remove(self, circuit_name: str) -> None:
@@ -68,6 +73,8 @@ class HealthAggregator:
             if state is not None:
                 self._count(circuit_name, state, None)
                 self._settle()
+        if self._publisher is not None:
+            self._publisher.remove(circuit_name)
 
     def get_health_report(self) -> SystemHealthReport:
         """How it stands now."""

@@ -73,6 +73,7 @@ class Acgs:
             "ACGS_KAFKA_BOOTSTRAP_SERVERS": servers,
             "ACGS_PREFIX": prefix,
             "ACGS_PARTITIONS": str(PARTITIONS),
+            "ACGS_HEALTH_PORT": "0",
         }
 
     @asynccontextmanager
