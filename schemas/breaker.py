@@ -28,8 +28,9 @@ class BreakerState(StrEnum):
         Raises:
             ValueError: it is none.
         """
-        letters = "".join(character for character in spelling.lower() if character not in "-_ ")
-        state = _SPELLINGS.get(letters)
+        state = _SPELLINGS.get(spelling)  # most come as they are meant
+        if state is None:
+            state = _SPELLINGS.get("".join(character for character in spelling.lower() if character not in "-_ "))
         if state is None:
             raise ValueError(f"{spelling!a} is no state of a breaker: {', '.join(cls)}")
         return state
@@ -41,8 +42,10 @@ _SPELLINGS = {
     "opened": BreakerState.OPEN,
     "halfopen": BreakerState.HALF_OPEN,
     "halfopened": BreakerState.HALF_OPEN,
+    "half_open": BreakerState.HALF_OPEN,
+    "half-open": BreakerState.HALF_OPEN,
 }
-"""How states are spelled, in lower case and without what parts words."""
+"""How states are spelled: in lower case and without what parts words, and as most libraries write them."""
 
 
 class BreakerEventKind(StrEnum):

@@ -34,7 +34,6 @@ _APP = "fold"
 _TICK = "acgs-tick"
 """The header of a tick's record."""
 _TICK_EVERY_S = 1.0
-_COMMIT_EVERY_S = 2.0
 _SYSTEM_KEY = b"system"
 
 
@@ -42,8 +41,8 @@ class HealthTable:
     """Runs the fold until stop(). Its partitions are shared with the other processes that run it.
 
     Every second it appends a tick to each of its partitions of `breakers`: the log's own time, in the order of the log,
-    at which rows whose breakers have fallen silent are written anew. Ticks that do not come back are how a rebalance or
-    a recovery that hangs is noticed.
+    at which rows whose breakers have fallen silent are written anew. So there is always something to read, and a
+    partition of which nothing is read hangs.
 
     `is_critical` says what the policy in force says of a service. `on_tick` is called with the log's time at each tick
     of the first partition: whoever owns that writes the system's row, with write_system().
@@ -65,7 +64,7 @@ class HealthTable:
         app: Any = _app(settings, f"{naming.topic(topics.HEALTH_TABLE)}.{_APP}", partitions, folder)
         self._app = app
         app.transport = CommittedTransport(app.conf.broker_consumer, app, self._begin_at)
-        self._source = _raw_topic(app, self._breakers, partitions)
+        self._source = _raw_topic(app, self._breakers, partitions, acks=False)  # rows say where it stands
         self._system = _raw_topic(app, naming.topic(topics.SYSTEM_HEALTH), 1)
         changelog = _raw_topic(app, naming.topic(topics.HEALTH), partitions, acks=False, internal=True)
         table: Any = app.Table(
@@ -79,7 +78,7 @@ class HealthTable:
         self._stale: set[str] = set()
         self._unsent: BaseException | None = None
         app.sensors.add(_Unsent(self._not_sent))
-        self._ticked: dict[int, float] = {}
+        self._read_at: dict[int, float] = {}
         self._rebalancing_since: float | None = None
         self._beat = time.monotonic()
         self._stopping = asyncio.Event()
@@ -113,12 +112,12 @@ class HealthTable:
         self._stopping.set()
 
     def liveness(self) -> Health:
-        """Fails when ticks do not come back, a rebalance does not end, or the event loop stands still."""
+        """Fails when nothing is read of a partition, a rebalance does not end, or the event loop stands still."""
         why, now = list[str](), time.monotonic()
         limit = self._settings.stall_after.total_seconds()
         why += [
             f"partition {partition} of {self._breakers} has not been read for {now - at:.0f} s"
-            for partition, at in self._ticked.items()
+            for partition, at in self._read_at.items()
             if now - at > limit
         ]
         if self._rebalancing_since is not None and now - self._rebalancing_since > limit:
@@ -135,7 +134,7 @@ class HealthTable:
     @property
     def writes_system(self) -> bool:
         """Whether the system's row is this process's to write: it owns the first partition."""
-        return 0 in self._ticked and self._rebalancing_since is None
+        return 0 in self._read_at and self._rebalancing_since is None
 
     async def write_system(self, row: SystemHealth) -> None:
         """Writes the system's row."""
@@ -152,6 +151,8 @@ class HealthTable:
             message = event.message
             place, now_ms = Place(message.partition, message.offset), round(message.timestamp * 1_000)
             headers: Mapping[str, bytes] = dict(message.headers or ())
+            if place.partition in self._read_at:
+                self._read_at[place.partition] = time.monotonic()
             try:
                 if envelope.SOURCE in headers:
                     self._take(event.value, place, now_ms)
@@ -177,8 +178,6 @@ class HealthTable:
             self._stale.discard(service)
             self._rows.write_again(service)
         self._measures.aged(self._rows.age(partition, now_ms))
-        if partition in self._ticked:
-            self._ticked[partition] = time.monotonic()
         if partition == 0:
             self._on_tick(now_ms)
 
@@ -196,7 +195,7 @@ class HealthTable:
     # Its partitions
 
     def _begin_at(self, topic: str, partition: int) -> int | None:
-        """What rows have seen need not be read again; committed offsets are for tools that show lag."""
+        """What rows have seen need not be read again; nothing is committed."""
         if topic != self._breakers:
             return None
         self._rows.forget_index()
@@ -204,7 +203,7 @@ class HealthTable:
 
     async def _revoked(self, *_: object, **__: object) -> None:
         self._rebalancing_since = self._rebalancing_since or time.monotonic()
-        self._ticked.clear()
+        self._read_at.clear()
 
     async def _assigned(self, *_: object, **__: object) -> None:
         self._rebalancing_since = self._rebalancing_since or time.monotonic()
@@ -235,7 +234,7 @@ class HealthTable:
         self._rebalancing_since = None
         owned = {one.partition for one in self._app.consumer.assignment() if one.topic == self._breakers}
         for partition in owned:
-            self._ticked.setdefault(partition, time.monotonic())
+            self._read_at.setdefault(partition, time.monotonic())
             await self._source.send(key=None, value=b"{}", partition=partition, headers={_TICK: b"1"})
 
 
@@ -262,7 +261,6 @@ def _app(settings: EngineSettings, name: str, partitions: int, folder: Path) -> 
         broker_session_timeout=session_s,
         broker_rebalance_timeout=session_s,
         broker_heartbeat_interval=settings.heartbeat.total_seconds(),
-        broker_commit_interval=_COMMIT_EVERY_S,
         consumer_auto_offset_reset="earliest",
         producer_linger=0,
         stream_wait_empty=False,

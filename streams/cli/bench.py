@@ -1,5 +1,6 @@
 """`acgs bench`: the product measured on stated work."""
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from streams.bench import dag as dag_bench
 from streams.bench import deadlines as deadlines_bench
 from streams.bench import deliberation as deliberation_bench
 from streams.bench import forward as forward_bench
+from streams.bench import health as health_bench
 from streams.bench import impact as impact_bench
 from streams.bench import latency as latency_bench
 from streams.bench import pending as pending_bench
@@ -18,6 +20,7 @@ from streams.bench import pipeline as pipeline_bench
 from streams.bench import sagas as sagas_bench
 from streams.bench.place import Say, place
 from streams.bench.result import Result
+from streams.embedded import EmbeddedKafka, EmbeddedSettings
 from streams.engine.client import EngineSettings
 from streams.loop import run
 from streams.settings import load
@@ -111,7 +114,7 @@ def dag() -> None:
     Example:
       acgs bench dag
     """
-    for result in run(dag_bench.run(lambda words: click.echo(f"· {words}", err=True))):
+    for result in run(dag_bench.run(_tell)):
         click.echo(result.line())
 
 
@@ -170,6 +173,50 @@ def deadlines(*, count: int) -> None:
     _in_place(lambda settings, say: run(deadlines_bench.run(settings, count=count, say=say)))
 
 
+@bench.command(name="health-callback")
+def health_callback() -> None:
+    r"""What telling a breaker's change costs its caller, with Kafka up, slow and down. On an embedded Kafka.
+
+    \b
+    Example:
+      acgs bench health-callback
+    """
+    with tempfile.TemporaryDirectory(prefix="acgs-bench-") as folder:
+        kafka = EmbeddedKafka(EmbeddedSettings(data=Path(folder) / "kafka"))
+        kafka.start(Say(_tell))
+        try:
+            here = load().model_copy(update={"kafka_bootstrap_servers": kafka.bootstrap_servers})
+            settings = replace(here.engine(client_id="bench"), prefix="bench.")
+            for result in run(health_bench.callback(settings, kafka, _tell)):
+                click.echo(result.line())
+        finally:
+            kafka.kill()
+
+
+@bench.command(name="health-report")
+def health_report() -> None:
+    r"""What a report of a process's own breakers costs, with 1,000 and 10,000 of them. Needs no broker.
+
+    \b
+    Example:
+      acgs bench health-report
+    """
+    for result in health_bench.report(_tell):
+        click.echo(result.line())
+
+
+@bench.command(name="health-visible")
+@click.option("--seconds", type=click.FloatRange(1), default=_SECONDS, show_default=True)
+def health_visible(*, seconds: float) -> None:
+    r"""From a breaker event's sending until its row can be read, on the topic and over HTTP, at 500 events/s.
+
+    \b
+    Example:
+      acgs bench health-visible --seconds 15
+    """
+    _in_place(lambda settings, say: run(health_bench.visible(settings, seconds=seconds, say=say)))
+
+
 @bench.command(name="all")
 def everything() -> None:
     r"""Pipeline, then latency.
@@ -188,9 +235,10 @@ def everything() -> None:
 
 
 def _in_place(measure: Callable[[EngineSettings, Callable[[str], None]], list[Result]]) -> None:
-    def say(words: str) -> None:
-        click.echo(f"· {words}", err=True)
-
-    with place(load(), Say(say)) as settings:
-        for result in measure(settings, say):
+    with place(load(), Say(_tell)) as settings:
+        for result in measure(settings, _tell):
             click.echo(result.line())
+
+
+def _tell(words: str) -> None:
+    click.echo(f"· {words}", err=True)

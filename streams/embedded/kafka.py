@@ -125,6 +125,14 @@ class EmbeddedKafka:
         """
         self._process(broker).kill()
 
+    def pid(self, broker: int = 0) -> int:
+        """The process id of one broker, for whoever wants to stop it for a while.
+
+        Raises:
+            WrongStateError: The cluster is not started, or has no such broker.
+        """
+        return self._process(broker).process.pid
+
     def restart(self, broker: int = 0) -> None:
         """Start a killed broker again, on the same ports and data.
 

@@ -3,7 +3,7 @@
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator
 from datetime import UTC, datetime
 from typing import Final
 
@@ -14,11 +14,6 @@ from streams.health.listening import Publishing
 from streams.health.report import HealthSnapshot, SystemHealthReport
 
 _SHOWN: Final = 10
-_ONE_OF: Final[Mapping[BreakerState, Tally]] = {
-    BreakerState.CLOSED: Tally(closed=1),
-    BreakerState.OPEN: Tally(open=1),
-    BreakerState.HALF_OPEN: Tally(half_open=1),
-}
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +41,8 @@ class HealthAggregator:
         self._states: dict[str, BreakerState] = {}
         self._not_closed: dict[str, None] = {}
         self._critical_open = 0
-        self._tally, self._status = Tally(), SystemHealthStatus.UNKNOWN
+        self._closed = self._open = self._half_open = 0
+        self._status = SystemHealthStatus.UNKNOWN
         self._since: datetime | None = None
         self._changes = self._refused = 0
 
@@ -79,7 +75,7 @@ class HealthAggregator:
     def get_health_report(self) -> SystemHealthReport:
         """How it stands now."""
         with self._lock:
-            tally, status, since = self._tally, self._status, self._since
+            tally, status, since = self._tally(), self._status, self._since
             changes, refused = self._changes, self._refused
             not_closed = tuple(itertools.islice(reversed(self._not_closed), _SHOWN))
         snapshot = HealthSnapshot(
@@ -112,10 +108,9 @@ class HealthAggregator:
         self._settle()
 
     def _count(self, name: str, before: BreakerState | None, state: BreakerState | None) -> None:
-        if before is not None:
-            self._tally = self._tally.minus(_ONE_OF[before])
-        if state is not None:
-            self._tally = self._tally.plus(_ONE_OF[state])
+        self._closed += (state is BreakerState.CLOSED) - (before is BreakerState.CLOSED)
+        self._open += (state is BreakerState.OPEN) - (before is BreakerState.OPEN)
+        self._half_open += (state is BreakerState.HALF_OPEN) - (before is BreakerState.HALF_OPEN)
         if state is None or state is BreakerState.CLOSED:
             self._not_closed.pop(name, None)
         else:
@@ -123,8 +118,11 @@ class HealthAggregator:
         if name in self._critical:
             self._critical_open += (state is BreakerState.OPEN) - (before is BreakerState.OPEN)
 
+    def _tally(self) -> Tally:
+        return Tally(self._closed, self._open, self._half_open)
+
     def _settle(self) -> None:
-        status = status_of(self._tally, has_critical_open=self._critical_open > 0)
+        status = status_of(self._tally(), has_critical_open=self._critical_open > 0)
         if status is not self._status or self._since is None:
             self._status, self._since = status, self._clock()
 

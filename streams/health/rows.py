@@ -39,6 +39,7 @@ class Rows:
         self._store, self._is_critical = store, is_critical
         self._read: dict[bytes, tuple[bytes, ServiceHealth]] = {}
         self._aging: dict[int, _Aging] = {}
+        self._indexed: set[int] = set()
 
     def fold(self, event: BreakerEvent, place: Place, now_ms: int) -> bool:
         """Takes an event that the log has at this place and time; False if it had been taken before."""
@@ -61,14 +62,16 @@ class Rows:
             if orjson.loads(value)["partition"] == partition and (row := self._row(key)) is not None:
                 aging.arm(key, _next_look(row))
         self._aging[partition] = aging
+        self._indexed.add(partition)
 
     def has_index(self, partition: int) -> bool:
         """Whether it is known which rows of the partition change next."""
-        return partition in self._aging
+        return partition in self._indexed
 
     def forget_index(self) -> None:
         """The store has been changed from outside."""
         self._aging.clear()
+        self._indexed.clear()
         self._read.clear()
 
     def age(self, partition: int, now_ms: int) -> int:

@@ -72,6 +72,17 @@ def test_another_table_of_the_same_store_learns_what_grows_old() -> None:
     assert other.age(0, T0 + 10_000) == 125
 
 
+def test_what_is_folded_before_the_rows_are_looked_through_hides_none_of_them() -> None:
+    rows, store = table()
+    rows.fold(event("silent", ttl_s=10), Place(0, 0), T0)
+    other, _ = table(store)
+    other.fold(event("loud", ttl_s=10), Place(0, 1), T0)
+    assert not other.has_index(0)
+    assert list(other.index(0)) == []
+    assert other.age(0, T0 + 10_000) == 2
+    assert read(store, "silent").status is UNKNOWN
+
+
 def test_a_forgotten_service_is_listed_as_unknown_for_a_day_and_then_dropped() -> None:
     rows, store = table()
     rows.fold(event(ttl_s=10), Place(0, 0), T0)
