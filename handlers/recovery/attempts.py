@@ -48,10 +48,7 @@ def change(progress: Progress, service: str, task: Task, caused: Caused) -> None
     before = row.task
     if task.state is not RecoveryState.SCHEDULED:
         line.leave(progress, service)
-    freed = _takes_place(before) - _takes_place(task)
-    if freed:
-        places = progress.places()
-        progress.keep(PLACES, places._replace(running=places.running - freed))
+    _count(progress, before, task)
     after = row._replace(task=task)
     progress.keep_service(service, after)
     if task.version != before.version:
@@ -67,8 +64,14 @@ def tell(progress: Progress, service: str) -> None:
 
 
 def due(progress: Progress, service: str) -> None:
-    """The time of an attempt has come: it stands in the line of those that get the free places."""
-    row = progress.service(service)
+    """The time of an attempt has come: it is made, or stands in the line of those that get the free places.
+
+    It is made at once only if there is a place for everybody who may become due, so that nobody can come before it.
+    """
+    places, row = progress.places(), progress.service(service)
+    if progress.control.policy.max_recoveries_at_once - places.running >= places.scheduled:
+        _start(progress, service)
+        return
     line.join(progress, service, row.task.priority)
     progress.keep_service(service, row)
     if not has_place(progress):
@@ -121,6 +124,19 @@ def _start(progress: Progress, service: str) -> None:
     after = machine.started(task, terms_of(rule), now)
     change(progress, service, after, _DUE)
     progress.publish(records.start(service, after, rule, control, now))
+
+
+def _count(progress: Progress, before: Task, after: Task) -> None:
+    running = _takes_place(after) - _takes_place(before)
+    scheduled = _is_scheduled(after) - _is_scheduled(before)
+    if running or scheduled:
+        places = progress.places()
+        changed = places._replace(running=places.running + running, scheduled=places.scheduled + scheduled)
+        progress.keep(PLACES, changed)
+
+
+def _is_scheduled(task: Task) -> int:
+    return int(task.state is RecoveryState.SCHEDULED)
 
 
 def _takes_place(task: Task) -> int:

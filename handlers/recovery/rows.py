@@ -56,9 +56,13 @@ class Line(NamedTuple):
 
 
 class Places(NamedTuple):
-    """How many attempts run, and the lines of those that wait, the lowest priority number first."""
+    """How many attempts run, how many recoveries are scheduled, and the lines of those of them that are due.
+
+    The line of the lowest priority number comes first.
+    """
 
     running: int = 0
+    scheduled: int = 0
     lines: tuple[Line, ...] = ()
 
 
@@ -101,7 +105,7 @@ def encode(row: Row) -> bytes:
         case Waiting():
             written = [_WAITING, *row]
         case Places():
-            written = [PLACES, row.running, [list(line) for line in row.lines]]
+            written = [PLACES, row.running, row.scheduled, [list(line) for line in row.lines]]
         case Opening():
             written = [OPENING, *row]
     return orjson.dumps([_VERSION, *written])
@@ -126,8 +130,8 @@ def decode(value: bytes) -> Row:
         return Waiting(*written)
     if kind == OPENING:
         return Opening(*written)
-    running, lines = written
-    return Places(running, tuple(Line(*line) for line in lines))
+    running, scheduled, lines = written
+    return Places(running, scheduled, tuple(Line(*line) for line in lines))
 
 
 def _task(task: Task) -> Task:

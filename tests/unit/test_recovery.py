@@ -444,6 +444,15 @@ def test_of_those_due_at_one_instant_the_lowest_number_goes_first() -> None:
     assert lane.attempts == ["b", "c"]
 
 
+def test_with_a_place_for_everybody_an_attempt_is_made_in_the_turn_that_its_timer_comes() -> None:
+    lane = Recovered()
+    lane.breaker()
+    lane.now += 1_000
+    turns = lane.driver.advance(lane.now)
+    assert len(turns) == 2
+    assert any(name.endswith("workflows") for name, _ in turns[-1].batches)
+
+
 def test_more_places_are_filled_as_soon_as_the_lane_decides_anything() -> None:
     lane = Recovered(max_recoveries_at_once=1)
     for service in "abcd":
@@ -565,7 +574,7 @@ def test_what_has_ended_is_forgotten_after_a_time_and_its_status_with_it() -> No
     lane.pass_time(3_599_000)
     assert lane.statuses
     lane.pass_time(1_000)
-    assert (lane.statuses, set(lane.driver.state.rows)) == ({}, set())
+    assert (lane.statuses, set(lane.driver.state.rows)) == ({}, {PLACES})
 
 
 def test_what_has_ended_is_kept_while_a_breaker_is_open() -> None:
@@ -590,7 +599,7 @@ def test_ids_of_workflows_are_valid_and_no_two_services_share_one() -> None:
 
 def test_a_row_of_a_later_release_is_not_read() -> None:
     with pytest.raises(ValueError, match="version 2"):
-        decode(b'[2,"places",0,[]]')
+        decode(b'[2,"places",0,0,[]]')
 
 
 # The table, and delays

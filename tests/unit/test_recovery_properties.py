@@ -154,6 +154,7 @@ class World:
         places = found.get(PLACES, Places())
         assert isinstance(places, Places)
         assert places.running == running
+        assert places.scheduled == sum(self.lane.row(one).task.state is RecoveryState.SCHEDULED for one in SERVICES)
         assert self._line(places) == waiting
         policy = self.lane.driver.state.control
         assert policy is not None
