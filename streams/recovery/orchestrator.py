@@ -278,6 +278,8 @@ class RecoveryOrchestrator:
         """The recovery is so from now on; False where nothing changes."""
         if after is None or after is recovery.task:
             return False
+        if after.version != recovery.task.version:
+            recovery.sequence = next(self._numbers)  # what stands in the line for the state before is stale
         recovery.task = after
         is_timed = after.state is RecoveryState.SCHEDULED or after.phase is Phase.CLOSING
         if is_timed and after.due is not None:

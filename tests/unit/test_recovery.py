@@ -10,7 +10,7 @@ from handlers.health import MAX_BREAKERS
 from handlers.recovery.delays import delay_ms
 from handlers.recovery.machine import Task, TransitionError, become
 from handlers.recovery.records import workflow_id
-from handlers.recovery.rows import PLACES, Places, decode, waiting_key
+from handlers.recovery.rows import OPENING, PLACES, Places, decode, waiting_key
 from handlers.recovery.transitions import TRANSITIONS, UNDER_WAY
 from schemas import envelope, topics
 from schemas import policy as policies
@@ -262,6 +262,17 @@ def test_without_a_health_check_breakers_that_stay_open_fail_the_attempt() -> No
     assert lane.cancelled == []
 
 
+def test_an_answer_that_comes_twice_gives_the_breakers_no_more_time() -> None:
+    lane = Recovered(recoveries={"*": UNCHECKED})
+    lane.breaker()
+    lane.pass_time(1_000)
+    lane.answer(results=None)
+    due = lane.task().due
+    lane.pass_time(1_000)
+    lane.answer(results=None)
+    assert lane.task().due == due
+
+
 def test_an_attempt_that_never_answers_ends_by_its_deadline_and_its_workflow_is_cancelled() -> None:
     lane = Recovered()
     lane.breaker()
@@ -461,6 +472,21 @@ def test_more_places_are_filled_as_soon_as_the_lane_decides_anything() -> None:
     lane.publish(max_recoveries_at_once=3)
     lane.breaker("a")
     assert lane.attempts == ["a", "b", "c"]
+
+
+def test_what_else_happens_does_not_put_off_the_giving_of_places() -> None:
+    lane = Recovered(max_recoveries_at_once=1)
+    for service in "abc":
+        lane.breaker(service)
+    lane.pass_time(1_000)
+    lane.stands_still = True
+    lane.answer("a")
+    version = lane.driver.state.rows[OPENING].version
+    lane.breaker("d")
+    lane.order("cancel", "c")
+    assert lane.driver.state.rows[OPENING].version == version
+    lane.pass_time(0)
+    assert lane.attempts == ["a", "b"]
 
 
 def test_hundreds_that_wait_in_vain_are_gone_through_without_a_record_each() -> None:

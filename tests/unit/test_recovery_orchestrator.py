@@ -342,3 +342,25 @@ async def test_it_may_be_told_from_any_thread() -> None:
 def _state(one: RecoveryOrchestrator, service: str) -> RecoveryState | None:
     task = one.get_task(service)
     return None if task is None else task.state
+
+
+async def test_what_was_in_the_line_and_is_scheduled_anew_is_not_made_early() -> None:
+    made = Made(healthy(), policies={"first": healthy()})
+    for name in ("first", "second"):
+        made.one.schedule_recovery(name)
+    await made.step(1_000)
+    made.one.cancel_recovery("second")
+    made.one.schedule_recovery("second")
+    assert await made.step(999) is None
+    await made.step(1)
+    assert made.recovered == ["first", "second"]
+
+
+async def test_a_time_that_was_given_up_is_not_kept() -> None:
+    made = Made(healthy())
+    made.one.schedule_recovery("payments")
+    made.clock.passes(500)
+    made.one.cancel_recovery("payments")
+    made.one.schedule_recovery("payments")
+    assert await made.step(500) is None
+    assert await made.step(500) is not None

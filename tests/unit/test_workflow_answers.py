@@ -134,6 +134,15 @@ def test_a_start_that_is_refused_is_rejected_and_told() -> None:
     assert len(lane.answers) == 1
 
 
+def test_what_workers_write_is_never_taken_for_an_agents_command() -> None:
+    lane = Asking("do_a")
+    said = {"command": "start", "command_id": str(uuid.uuid4()), "workflow_id": "w", "tenant_id": "recovery"}
+    more = {"requested_by": "recovery", "constitutional_hash": HASH, "created_at": "2026-01-31T09:30:00Z"}
+    value = orjson.dumps({**said, **more, "definition": {}, "input": {}})
+    lane.send(topics.ACTIVITY_RESULTS, value, ((envelope.REPLY_TO, b"recovery/pay/ments"),))
+    assert ([one.reason for one in lane.rejected], lane.answers) == (["invalid_value"], [])
+
+
 def test_answers_go_to_no_other_topic_whatever_the_header_says() -> None:
     lane = Asking("do_a")
     lane.begin(node("a", **ONCE), reply_to=b"deliveries/planner")
