@@ -39,15 +39,15 @@ class RecoveryTask:
     """The recovery of one service. The lowest priority number comes first, and whoever is due first among equals.
 
     `due` is when the next attempt comes, or until when the circuit may close after one; None where nothing is waited
-    for. `since` is when its state began and `why` what brought it about.
+    for. `since` is when its state began and `why` what brought it about. `sequence` rises with each change of state.
     """
 
     priority: int
-    sequence: int
     service_name: str = field(compare=False)
-    strategy: RecoveryStrategy = field(compare=False)
-    state: RecoveryState = field(compare=False)
-    attempt: int = field(compare=False)
-    since: datetime = field(compare=False)
-    due: datetime | None = field(compare=False)
-    why: str = field(compare=False)
+    strategy: RecoveryStrategy = field(default=RecoveryStrategy.EXPONENTIAL_BACKOFF, compare=False)
+    state: RecoveryState = field(default=RecoveryState.SCHEDULED, compare=False)
+    attempt: int = field(default=0, compare=False)
+    since: datetime | None = field(default=None, compare=False)
+    due: datetime | None = field(default=None, compare=False)
+    why: str = field(default="", compare=False)
+    sequence: int = 0

@@ -1,7 +1,7 @@
 """Recoveries with the agents of the product behind them: breakers open, workers recover, operators order."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,9 @@ from tests.integration.test_cli import Acgs
 from tests.support.deliberating import client_of as approvals_of
 from tests.support.product import HASH, NEXT_HASH
 from tests.support.recovered import PROBE, RESTART, rule
-from tests.support.recovering import breakers, client_of, recovering, until
+from tests.support.recovering import agents_running, breakers, client_of, install, recovering, until
 from tests.support.signing import approver, key
+from tests.support.workflows import answering
 
 S = RecoveryState
 SOON = rule(initial_delay="PT0.2S", start_within="PT0.5S", timeout="PT0.5S")
@@ -94,6 +95,25 @@ async def test_without_workers_it_awaits_a_person_whose_signed_order_starts_it_a
             assert cancelled.state is S.CANCELLED
             with pytest.raises(RecoveryRefusedError, match="nothing to cancel"):
                 await client.cancel("payments", cancelled.version, "we move")
+
+
+async def test_what_is_scheduled_waits_or_runs_is_taken_over_by_the_next_worker(settings: EngineSettings) -> None:
+    await install(settings, recoveries={"*": rule(initial_delay="PT0.2S")}, max_recoveries_at_once=1)
+    services = [f"s{number}" for number in range(6)]
+    async with agents_running(settings), client_of(settings) as client:
+        later = datetime.now(UTC) + timedelta(seconds=3)
+        for service in services:
+            await client.schedule(service, "a drill", not_before=later if service == "s5" else None)
+        await until(settings, S.IN_PROGRESS, "s0")
+    async with agents_running(settings), answering(settings, well):
+        for service in services:
+            await until(settings, S.SUCCEEDED, service)
+        for service in services:
+            events = await events_of(settings, service)
+            begun = [event for event in events if event.state is S.IN_PROGRESS]
+            assert len({event.workflow_id for event in begun}) == len(begun)
+            dues = [event.due for event in events if event.state is S.SCHEDULED]
+            assert all(event.at >= (due or 0) for event, due in zip(begun, dues, strict=True))
 
 
 async def test_an_activity_that_is_grave_waits_for_approval_as_any_other(settings: EngineSettings) -> None:

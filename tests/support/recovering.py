@@ -42,16 +42,28 @@ async def recovering(
     **changes: Any,  # noqa: ANN401
 ) -> AsyncIterator[None]:
     """Runs the agents, under a policy with these changes, and a worker unless there is none."""
-    await Installation(settings, partitions=PARTITIONS, replication=1).create()
-    await control.publish(settings, recovery_policy(**changes))
-    built = agents.build((*AGENTS, *more), Naming(settings.prefix), Measures(CollectorRegistry()))
-    async with running(built, settings) as worker:
-        await worker.until(State.RUNNING, len(built) * PARTITIONS)
+    await install(settings, **changes)
+    async with agents_running(settings, *more):
         if answer is None:
             yield
             return
         async with answering(settings, answer):
             yield
+
+
+async def install(settings: EngineSettings, **changes: Any) -> None:  # noqa: ANN401
+    """Makes the topics and publishes a policy with these changes."""
+    await Installation(settings, partitions=PARTITIONS, replication=1).create()
+    await control.publish(settings, recovery_policy(**changes))
+
+
+@asynccontextmanager
+async def agents_running(settings: EngineSettings, *more: str) -> AsyncIterator[None]:
+    """Runs the agents in a worker of their own."""
+    built = agents.build((*AGENTS, *more), Naming(settings.prefix), Measures(CollectorRegistry()))
+    async with running(built, settings) as worker:
+        await worker.until(State.RUNNING, len(built) * PARTITIONS)
+        yield
 
 
 async def breakers(settings: EngineSettings, *said: tuple[str, str]) -> None:

@@ -44,7 +44,16 @@ def test_a_lanes_transactional_ids_are_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    "topic", [topics.MESSAGES, topics.DELIVERIES, topics.DELIBERATION, topics.REJECTED, topics.CONTROL]
+    "topic",
+    [
+        topics.MESSAGES,
+        topics.DELIVERIES,
+        topics.DELIBERATION,
+        topics.WORKFLOWS,
+        topics.RECOVERY,
+        topics.REJECTED,
+        topics.CONTROL,
+    ],
 )
 def test_nobody_from_outside_writes_behind_the_gateway(topic: str) -> None:
     outside = {acl.principal for acl in FOUND} - LANES - TOOLS

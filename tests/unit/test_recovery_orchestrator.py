@@ -8,11 +8,13 @@ from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pybreaker
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from compensation import CONSTITUTIONAL_HASH, ConstitutionalError
+from streams.health.pybreaker_listener import listen
 from streams.recovery import RecoveryOrchestrator, RecoveryPolicy, RecoveryState, RecoveryStrategy, RecoveryTask
 from tests.support.eventually import eventually
 
@@ -95,6 +97,13 @@ def test_schedule_recovery_has_the_seeds_signature_and_is_synchronous() -> None:
     task = made.one.get_task("payments")
     assert task is not None
     assert (task.strategy, task.priority, task.state) == (RecoveryStrategy.LINEAR_BACKOFF, 3, S.SCHEDULED)
+
+
+def test_tasks_are_made_and_pushed_as_the_seed_does() -> None:
+    queue: list[RecoveryTask] = []
+    for priority, service_name in ((1, "payments"), (0, "database"), (1, "orders")):
+        heapq.heappush(queue, RecoveryTask(priority=priority, service_name=service_name))
+    assert heapq.heappop(queue).service_name == "database"
 
 
 def test_tasks_order_as_the_seeds_heap_needs_it() -> None:
@@ -215,6 +224,17 @@ async def test_what_is_manual_awaits_approval_and_what_is_cancelled_is_not_made(
     await made.step()
     assert [made.state(one) for one in ("payments", "orders")] == [S.SUCCEEDED, S.CANCELLED]
     assert made.recovered == ["payments"]
+
+
+def test_it_listens_to_the_breakers_of_pybreaker() -> None:
+    made = Made()
+    breaker = pybreaker.CircuitBreaker(fail_max=1, name="payments")
+    listen(made.one, breaker)
+    with pytest.raises(pybreaker.CircuitBreakerError):
+        breaker.call(_raises)
+    assert made.state() is S.SCHEDULED
+    breaker.close()
+    assert made.state() is S.IDLE
 
 
 def test_scheduling_what_is_under_way_changes_nothing() -> None:
