@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, JsonValue, Strict
 from pydantic_core import CoreSchema, core_schema
 
 MAX_SCORE = 10_000
@@ -56,6 +56,9 @@ Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
 JsonObject = dict[str, JsonValue]
 """An open JSON object."""
 
+Duration = Annotated[timedelta, Strict(strict=False), Field(gt=timedelta(0))]
+"""A positive length of time; ISO 8601 in a file, such as PT4H."""
+
 Score = Annotated[int, Field(ge=0, le=MAX_SCORE)]
 """An impact score, 0..10,000."""
 
@@ -69,3 +72,8 @@ _MILLISECOND = timedelta(milliseconds=1)
 def ms(time: datetime) -> int:
     """A time in whole milliseconds since 1970."""
     return (time - _EPOCH) // _MILLISECOND
+
+
+def length_ms(duration: timedelta) -> int:
+    """A length of time in whole milliseconds."""
+    return duration // _MILLISECOND

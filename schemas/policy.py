@@ -11,17 +11,15 @@ from functools import cached_property
 from typing import Annotated, Self, cast
 
 import rfc8785
-from pydantic import BeforeValidator, Field, Strict, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from schemas.errors import PolicyError
 from schemas.message import MessageType
-from schemas.model import Contract, Name, Rfc3339, Score
+from schemas.model import Contract, Duration, Name, Rfc3339, Score
+from schemas.recovery import EVERY_SERVICE, RecoveryRule
 from schemas.registry import OWNER, Approver, PublicKey, Relay, Sender
 from schemas.topics import DEFAULT_QUEUE
 from schemas.weights import Weights
-
-Duration = Annotated[timedelta, Strict(strict=False), Field(gt=timedelta(0))]
-"""A positive length of time; ISO 8601 in a file, such as PT4H."""
 
 TopicPart = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 """A name that ends a topic's."""
@@ -166,6 +164,10 @@ class Policy(Contract):
 
     `operators` are the approvers who may order what is for operators only; once there are some, they must sign it. Of
     the services in `critical_services` one open breaker makes the service's health critical.
+
+    `recoveries` says by service how it is recovered when a breaker of its opens; `*` is every service that has no rule
+    of its own. Without a rule nothing is done. A lane runs at most `max_recoveries_at_once`; what is due beyond that
+    waits for its turn, the lowest priority number first.
     """
 
     epoch: Annotated[int, Field(ge=1)]
@@ -183,6 +185,8 @@ class Policy(Contract):
     owners: tuple[Name, ...] = ()
     operators: tuple[Name, ...] = ()
     critical_services: tuple[Name, ...] = ()
+    recoveries: dict[Name, RecoveryRule] = Field(default_factory=dict[str, RecoveryRule])
+    max_recoveries_at_once: Annotated[int, Field(ge=1, le=100_000)] = 4
     tenant_topics: tuple[TopicPart, ...] = ()
     queues: tuple[TopicPart, ...] = (DEFAULT_QUEUE,)
     keep_closed_workflows: Duration = timedelta(days=30)
@@ -242,6 +246,13 @@ class Policy(Contract):
                 raise ValueError(f"operator {operator!r} is no approver with a key")
         return self
 
+    @model_validator(mode="after")
+    def _recoveries_can_run(self) -> Self:
+        for service, rule in self.recoveries.items():
+            if rule.queue not in self.queues:
+                raise ValueError(f"the recovery of {service!r} names queue {rule.queue!r}, which is not in queues")
+        return self
+
     @cached_property
     def tiers_from_the_top(self) -> tuple[Tier, ...]:
         """The tiers, the gravest first."""
@@ -252,6 +263,10 @@ class Policy(Contract):
         if score < self.hold_at:
             return None
         return next(tier for tier in self.tiers_from_the_top if score >= tier.at_least)
+
+    def recovery_of(self, service: str) -> RecoveryRule | None:
+        """How a service is recovered, or None where nothing is done."""
+        return self.recoveries.get(service) or self.recoveries.get(EVERY_SERVICE)
 
     def approver(self, id_: str) -> Approver | None:
         """The approver of that id."""

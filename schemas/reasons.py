@@ -98,7 +98,7 @@ MEANINGS: dict[Reason, str] = {
     Reason.OTHER_CONTENT: "there is a workflow of this id, started with another definition, input, tags or tenant",
     Reason.OTHER_TENANT: "the workflow belongs to another tenant",
     Reason.UNKNOWN_WORKFLOW: "there is no workflow of this id and run, or it is closed and forgotten",
-    Reason.NOT_APPLICABLE: "the workflow, as it stands, does not take this command",
+    Reason.NOT_APPLICABLE: "the workflow, item or recovery, as it stands, does not take this command",
     Reason.WRONG_TOKEN: "the attempt's token is not the one that was commanded",
     Reason.RESULT_TOO_LARGE: "the result is larger than may travel by itself",
     Reason.DUPLICATE_ITEM: "there is, or was, an item with the same message and bytes",

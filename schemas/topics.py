@@ -60,6 +60,7 @@ IN_MESSAGES = "in.messages"
 IN_WORKFLOWS = "in.workflows"
 IN_DECISIONS = "in.decisions"
 IN_BREAKERS = "in.breakers"
+IN_RECOVERY = "in.recovery"
 CONTROL = "control"
 MESSAGES = "messages"
 DELIVERIES = "deliveries"
@@ -80,16 +81,21 @@ WORKFLOW_STATUS = "workflow-status"
 BREAKERS = "breakers"
 HEALTH = "health"
 SYSTEM_HEALTH = "system-health"
+RECOVERY = "recovery"
+RECOVERY_EVENTS = "recovery-events"
+RECOVERY_STATUS = "recovery-status"
 
 GATEWAY_MESSAGES = "gateway-messages"
 GATEWAY_WORKFLOWS = "gateway-workflows"
 GATEWAY_DECISIONS = "gateway-decisions"
 GATEWAY_BREAKERS = "gateway-breakers"
+GATEWAY_RECOVERY = "gateway-recovery"
 TRIAGE = "triage"
 ORCHESTRATOR = "orchestrator"
 DELIBERATOR = "deliberation"
-GATEWAYS = (GATEWAY_MESSAGES, GATEWAY_WORKFLOWS, GATEWAY_DECISIONS, GATEWAY_BREAKERS)
-LANE_AGENTS = (*GATEWAYS, TRIAGE, ORCHESTRATOR, DELIBERATOR)
+RECOVERER = "recovery"
+GATEWAYS = (GATEWAY_MESSAGES, GATEWAY_WORKFLOWS, GATEWAY_DECISIONS, GATEWAY_BREAKERS, GATEWAY_RECOVERY)
+LANE_AGENTS = (*GATEWAYS, TRIAGE, ORCHESTRATOR, DELIBERATOR, RECOVERER)
 """The agents that run on lanes; each has a changelog and a topic of dead letters."""
 
 APPROVERS = "approvers"
@@ -189,7 +195,7 @@ _SHARED = (
         key="workflow_id",
         contract="WorkflowCommand, WorkflowVerdict",
         retention=_WEEK,
-        writers=(GATEWAY_WORKFLOWS, ORCHESTRATOR, DELIBERATOR),
+        writers=(GATEWAY_WORKFLOWS, ORCHESTRATOR, DELIBERATOR, RECOVERER),
         readers=(ORCHESTRATOR,),
     ),
     Topic(
@@ -278,7 +284,7 @@ _SHARED = (
         contract="BreakerEvent",
         retention=_WEEK,
         writers=(GATEWAY_BREAKERS, HEALTH_TABLE),
-        readers=(HEALTH_TABLE,),
+        readers=(HEALTH_TABLE, RECOVERER),
     ),
     Topic(
         name=HEALTH,
@@ -302,12 +308,52 @@ _SHARED = (
         lane_input=False,
     ),
     Topic(
+        name=IN_RECOVERY,
+        purpose="operators' commands for recoveries; untrusted",
+        key="any",
+        contract="RecoveryCommand",
+        retention=_WEEK,
+        writers=("operators",),
+        readers=(GATEWAY_RECOVERY,),
+        public=True,
+    ),
+    Topic(
+        name=RECOVERY,
+        purpose="commands that passed their gateway, answers of workflows, and the recovery agent's timers",
+        key="service",
+        contract="RecoveryCommand, WorkflowAnswer",
+        retention=_WEEK,
+        writers=(GATEWAY_RECOVERY, ORCHESTRATOR, RECOVERER),
+        readers=(RECOVERER,),
+    ),
+    Topic(
+        name=RECOVERY_EVENTS,
+        purpose="every change of state of each service's recovery, and why",
+        key="service",
+        contract="RecoveryEvent",
+        retention=_TWO_MONTHS,
+        writers=(RECOVERER,),
+        readers=("dashboards", "operators"),
+        lane_input=False,
+    ),
+    Topic(
+        name=RECOVERY_STATUS,
+        purpose="how the recovery of each service stands",
+        key="service",
+        contract="RecoveryStatus",
+        retention=None,
+        writers=(RECOVERER,),
+        readers=("dashboards", "operators"),
+        cleanup=Cleanup.COMPACT,
+        lane_input=False,
+    ),
+    Topic(
         name=REJECTED,
         purpose="refused records, byte for byte, with the reason; holds hostile and private bytes",
         key="as it came",
         contract="Rejection in headers",
         retention=timedelta(days=3),
-        writers=(*GATEWAYS, ORCHESTRATOR, DELIBERATOR),
+        writers=(*GATEWAYS, ORCHESTRATOR, DELIBERATOR, RECOVERER),
         readers=("operators", "workflow-clients", APPROVERS),
         max_bytes=8 * MIB,
         lane_input=False,

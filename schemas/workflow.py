@@ -290,3 +290,24 @@ class WorkflowStatus(Contract):
     attention: tuple[Attention, ...] = ()
     attention_count: Count = 0
     results: dict[NodeId, Given] | None = None
+
+
+class WorkflowAnswer(Contract):
+    """From the orchestrator to the agent that started the workflow and wants to know: how it stands.
+
+    Written when it ends, is parked, waits for somebody or goes on after that. `commanded` says whether anything was,
+    `taken` whether a worker has answered or given a sign of life. `results` are as in WorkflowStatus. Of a start that
+    was `refused` (reason and detail) there is no workflow.
+    """
+
+    v: Annotated[int, Field(ge=1, le=1)] = 1
+    workflow_id: WorkflowId
+    run: RunId | None = None
+    state: WorkflowState | None = None
+    version: Count = 0
+    commanded: bool = False
+    taken: bool = False
+    cause: str | None = None
+    attention: tuple[Attention, ...] = ()
+    results: dict[NodeId, Given] | None = None
+    refused: str | None = None

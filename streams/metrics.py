@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from schemas.activity import Outcome
 from schemas.deliberation import DeliberationState
 from schemas.health import ServiceHealth, SystemHealth, SystemHealthStatus
+from schemas.recovery import RecoveryState
 
 _SCORE_BOUNDS = (500, 1_000, 2_000, 3_000, 4_000, 5_000, 6_000, 7_000, 7_999, 8_999, 10_000)
 _ACTIVITY_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800)
@@ -22,6 +23,9 @@ class Measures:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._rejected = Counter("acgs_rejected", "Records refused by a gateway", ("reason",), registry=registry)
         self._verdicts = Counter("acgs_verdicts", "Held items that ended", ("state",), registry=registry)
+        self._recoveries = Counter(
+            "acgs_recoveries", "Recoveries of services that came into a state", ("state",), registry=registry
+        )
         self._scores = ScoreHistogram()
         registry.register(self._scores)
 
@@ -35,6 +39,12 @@ class Measures:
         for state, count in Counts(one for one in measures if isinstance(one, DeliberationState)).items():
             self._verdicts.labels(state.value).inc(count)
         self.rejections([one for one in measures if not isinstance(one, DeliberationState)])
+
+    def recovered(self, measures: Sequence[object]) -> None:
+        """States that recoveries came into, and reason codes of what was refused."""
+        for state, count in Counts(one for one in measures if isinstance(one, RecoveryState)).items():
+            self._recoveries.labels(state.value).inc(count)
+        self.rejections([one for one in measures if not isinstance(one, RecoveryState)])
 
     def scores(self, scores: Sequence[object]) -> None:
         """Impact scores of triaged messages."""

@@ -1,4 +1,4 @@
-"""What docs/reference has from the code: the JSON Schemas of the public contracts, and the states of workflows.
+"""What docs/reference has from the code: JSON Schemas of the public contracts, the states of workflows and recoveries.
 
 `python -m streams.reference --write docs/reference` writes them; `--check` says which are not current.
 """
@@ -15,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from compensation.definition import WorkflowDefinition
 from compensation.status import CLOSED, PARKED, STEP_TRANSITIONS, WORKFLOW_TRANSITIONS
+from handlers.recovery.transitions import TRANSITIONS
 from schemas.activity import ActivityCancel, ActivityCommand, ActivityResult, Heartbeat
 from schemas.audit import AuditRecord
 from schemas.breaker import BreakerEvent
@@ -23,11 +24,13 @@ from schemas.deliberation import DeliberationItem, DeliberationStatus, Deliberat
 from schemas.health import ServiceHealth, SystemHealth
 from schemas.message import AgentMessage
 from schemas.policy import Policy
+from schemas.recovery import RecoveryCommand, RecoveryEvent, RecoveryState, RecoveryStatus
 from schemas.rejection import Rejection
 from schemas.score import CARD
 from schemas.workflow import (
     CompensationRecord,
     StepStatus,
+    WorkflowAnswer,
     WorkflowCommand,
     WorkflowEvent,
     WorkflowState,
@@ -53,10 +56,14 @@ _CONTRACTS: Mapping[str, type[BaseModel] | TypeAdapter[Any]] = {
     "hitl-webhook-decision": WebhookDecision,
     "hitl-webhook-event": WebhookEvent,
     "policy": Policy,
+    "recovery-command": RecoveryCommand,
+    "recovery-event": RecoveryEvent,
+    "recovery-status": RecoveryStatus,
     "rejection": Rejection,
     "score-card": CARD,
     "service-health": ServiceHealth,
     "system-health": SystemHealth,
+    "workflow-answer": WorkflowAnswer,
     "workflow-command": WorkflowCommand,
     "workflow-definition": WorkflowDefinition,
     "workflow-event": WorkflowEvent,
@@ -68,7 +75,7 @@ _CONTRACTS: Mapping[str, type[BaseModel] | TypeAdapter[Any]] = {
 def documents() -> dict[str, bytes]:
     """Path below docs/reference and content of each file."""
     schemas = {f"schemas/{name}.json": _document(contract) for name, contract in _CONTRACTS.items()}
-    return {**schemas, "workflow-states.md": _states().encode()}
+    return {**schemas, "workflow-states.md": _states().encode(), "recovery-states.md": _recovery_states().encode()}
 
 
 def _states() -> str:
@@ -87,6 +94,19 @@ def _states() -> str:
             "## Nodes",
             "",
             *_diagram(StepStatus.PENDING, STEP_TRANSITIONS),
+            "",
+        ]
+    )
+
+
+def _recovery_states() -> str:
+    return "\n".join(
+        [
+            "# The states of recoveries",
+            "",
+            "Drawn from `handlers/recovery/transitions.py`; a change of state that is not here cannot happen.",
+            "",
+            *_diagram(RecoveryState.IDLE, TRANSITIONS),
             "",
         ]
     )

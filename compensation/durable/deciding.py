@@ -33,13 +33,18 @@ _EVENTS = {
 }
 
 
-def command(value: bytes, view: Surroundings, scorer: Scorer, *, verified: bool) -> Decided:
-    """What somebody asks of a workflow; the record has passed its gateway, where a signature was `verified` or not."""
+def command(
+    value: bytes, view: Surroundings, scorer: Scorer, *, verified: bool, reply_to: str | None = None
+) -> Decided:
+    """What somebody asks of a workflow; the record has passed its gateway, where a signature was `verified` or not.
+
+    That of another agent has passed none, and says where that agent wants to be told, `TOPIC/KEY`.
+    """
     asked = _parsed(WorkflowCommand, value)
     if isinstance(asked, Refused):
         return asked
     if asked.command is CommandKind.START:
-        return started(asked, view, scorer)
+        return started(asked, view, scorer, reply_to)
     found = _open(asked.workflow_id, view)
     if isinstance(found, Refused):
         return found

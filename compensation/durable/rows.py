@@ -13,7 +13,8 @@ from compensation.errors import CompensationError
 from compensation.rows import Awaits, NodeRow, WorkflowRow
 from schemas.workflow import StepStatus, WorkflowState
 
-_VERSION = 1
+_VERSION, _BEFORE = 2, 1
+"""What is written, and what is read besides: a row of version 1 has no `reply_to`, and no `taken`."""
 _CASE, _HEAD, _LEAF, _CLOSED = "case/", "head/", "node/", "closed"
 
 
@@ -21,7 +22,7 @@ class Case(NamedTuple):
     """What a workflow was started with.
 
     `input` is JSON. `content` is the SHA-256 of all that makes two starts the same. `secret` is what the tokens of
-    attempts are derived from.
+    attempts are derived from. `reply_to` is where the agent that started it wants to be told, `TOPIC/KEY`.
     """
 
     prepared: Prepared
@@ -35,10 +36,14 @@ class Case(NamedTuple):
     secret: str
     content: str
     started_ms: int
+    reply_to: str | None = None
 
 
 class Head(NamedTuple):
-    """The state of the whole. `item` is what waits for approval of the start, `attention` nodes that need somebody."""
+    """The state of the whole. `item` is what waits for approval of the start, `attention` nodes that need somebody.
+
+    `taken` says that a worker has answered, or given a sign of life. Kept where somebody is to be told.
+    """
 
     run: str
     row: WorkflowRow
@@ -46,6 +51,7 @@ class Head(NamedTuple):
     attention: tuple[str, ...] = ()
     attention_count: int = 0
     closed_ms: int | None = None
+    taken: bool = False
 
 
 class Leaf(NamedTuple):
@@ -113,14 +119,14 @@ def decode(value: bytes) -> Row:
         CompensationError: written by a later version of this program.
     """
     version, kind, *written = orjson.loads(value)
-    if version != _VERSION:
+    if version not in {_VERSION, _BEFORE}:
         raise CompensationError(f"a workflow's row of version {version}: run a release that knows it")
     if kind == _LEAF:
         row, result, details, item = written
         return Leaf(_node_row(row), _bytes(result), _bytes(details), item)
     if kind == _HEAD:
-        run, row, item, attention, count, closed_ms = written
-        return Head(run, _workflow_row(row), item, tuple(attention), count, closed_ms)
+        run, row, item, attention, *more = written
+        return Head(run, _workflow_row(row), item, tuple(attention), *more)
     if kind == _CLOSED:
         run, secret, content, tenant_id, state, number = written
         return Closed(run, secret, content, tenant_id, WorkflowState(state), number)

@@ -58,7 +58,7 @@ def _needs_somebody(node: PlannedNode, row: NodeRow, *, failing: bool) -> bool:
 def status(case: Case, head: Head, now_ms: int, leaf: Callable[[str], Leaf]) -> bytes:
     """A WorkflowStatus."""
     row = head.row
-    attention = _attention(head, leaf)
+    attention = attention_of(head, leaf)
     return orjson.dumps(
         {
             "v": 1,
@@ -78,12 +78,13 @@ def status(case: Case, head: Head, now_ms: int, leaf: Callable[[str], Leaf]) -> 
             "cause": row.cause,
             "attention": attention,
             "attention_count": max(len(attention), head.attention_count),
-            "results": _results(case, head, leaf),
+            "results": results_of(case, head, leaf),
         }
     )
 
 
-def _attention(head: Head, leaf: Callable[[str], Leaf]) -> list[dict[str, object]]:
+def attention_of(head: Head, leaf: Callable[[str], Leaf]) -> list[dict[str, object]]:
+    """Who is needed: the first of the nodes that wait for somebody, and what for."""
     if head.row.held:
         return [{"node": None, "status": None, "why": head.row.cause}]
     return [_one(id_, leaf(id_).row) for id_ in head.attention]
@@ -95,7 +96,7 @@ def _one(id_: str, row: NodeRow) -> dict[str, object]:
     return {"node": id_, "status": row.status.value, "why": why}
 
 
-def _results(case: Case, head: Head, leaf: Callable[[str], Leaf]) -> dict[str, object] | None:
+def results_of(case: Case, head: Head, leaf: Callable[[str], Leaf]) -> dict[str, object] | None:
     """The results of the nodes on which none depends, of a workflow that completed."""
     if head.row.state is not WorkflowState.COMPLETED:
         return None

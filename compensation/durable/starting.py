@@ -22,12 +22,12 @@ from schemas.workflow import MAX_INPUT_BYTES, EventKind, WorkflowCommand
 _SHOWN_PROBLEMS = 10
 
 
-def started(asked: WorkflowCommand, view: Surroundings, scorer: Scorer) -> Decided:
-    """Begins a workflow, or says that it has been begun, or why it cannot be."""
+def started(asked: WorkflowCommand, view: Surroundings, scorer: Scorer, reply_to: str | None = None) -> Decided:
+    """Begins a workflow, or says that it has been begun, or why it cannot be. `reply_to` is told how it goes on."""
     prepared = _prepared(asked)
     if isinstance(prepared, Refused):
         return prepared
-    case = _case(asked, prepared, view)
+    case = _case(asked, prepared, view)._replace(reply_to=reply_to)
     existing = view.row(head_key(asked.workflow_id))
     if isinstance(existing, Head | Closed):
         return _again(asked, case, existing, view)

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from compensation import machine
 from compensation.definition import Kind
 from compensation.durable import wire
+from compensation.durable.answering import answer
 from compensation.durable.asking import Item, item_of_node, item_of_start, withdrawn
 from compensation.durable.effects import Effect, Forget, Keep, Publish, Scorer, Surroundings
 from compensation.durable.prepared import keys
@@ -25,6 +26,9 @@ from schemas.activity import MAX_COMMAND_BYTES, Direction, Outcome
 from schemas.score import ScoreCard
 from schemas.workflow import EventKind
 from schemas.workflow import Step as Consequence
+
+_TAKEN = frozenset({Outcome.COMPLETED, Outcome.NO_EFFECT, Outcome.FAILED, Outcome.FINAL})
+"""How an attempt ends that a worker has begun."""
 
 
 class Progress:
@@ -73,6 +77,8 @@ class Progress:
 
     def happens(self, event: Event, caused: Caused, results: Mapping[str, bytes | None] | None = None) -> str | None:
         """One event, with the results that nodes have by it; returns why it changes nothing, if so."""
+        if isinstance(event, Answered) and event.outcome in _TAKEN:
+            self._is_taken()
         refused = self._advance(event, caused, results or {})
         self._take_unsent()
         return refused
@@ -83,9 +89,15 @@ class Progress:
 
     def beats(self, beat: Beat, details: bytes | None) -> None:
         """A sign of life; the next attempt is given its details."""
+        self._is_taken()
         step = machine.advance(self.case.prepared.plan, self, beat, self._view.clock_ms, self._holds)
         for id_, row in step.nodes.items():
             self._leaves[id_] = self.leaf(id_)._replace(row=row, details=details)
+
+    def _is_taken(self) -> None:
+        """A worker has taken a call: whoever is to be told how the workflow goes on wants to know."""
+        if self.case.reply_to is not None:
+            self._head = self._head._replace(taken=True)
 
     def _advance(self, event: Event, caused: Caused, results: Mapping[str, bytes | None]) -> str | None:
         step = machine.advance(self.case.prepared.plan, self, event, self._view.clock_ms, self._holds)
@@ -254,6 +266,8 @@ class Progress:
             head, self._told = head._replace(closed_ms=now if is_closed else None), True
         if self._told:
             self._publish(topics.WORKFLOW_STATUS, status(self.case, head, now, self.leaf))
+            if self.case.reply_to is not None and not (self._is_new and _runs(head)):
+                self._published.append(answer(self.case, head, self.leaf))
         effects: list[Effect] = list(self._published)
         if is_closed and self._nothing_can_come():
             return [*effects, *self._only_closed(head)]
@@ -281,3 +295,7 @@ class Progress:
 
     def _publish(self, topic: str, value: bytes | None) -> None:
         self._published.append(Publish(topic, self.workflow_id, value))
+
+
+def _runs(head: Head) -> bool:
+    return head.row.state is WorkflowState.RUNNING and not head.attention

@@ -2,6 +2,7 @@
 
 from handlers.deliberation.items import Open
 from handlers.deliberation.rows import BEGAN, Began, Row, decode
+from handlers.generation import withdrawn
 from schemas.deliberation import DeliberationItem
 from schemas.effects import Surroundings
 from schemas.model import ms
@@ -45,20 +46,14 @@ def escalation_ms(open_: Open, began: int | None) -> int | None:
 def due_ms(open_: Open, began: int | None, published: PublishedPolicy) -> int:
     """When the item has to be looked at next, whatever happens."""
     accepted = published.accepted.get(open_.item.constitutional_hash)
-    withdrawn = None if accepted is None or accepted.until is None else ms(accepted.until)
-    times = (deadline_ms(open_, began), reminder_ms(open_, began), escalation_ms(open_, began), withdrawn)
+    until = None if accepted is None or accepted.until is None else ms(accepted.until)
+    times = (deadline_ms(open_, began), reminder_ms(open_, began), escalation_ms(open_, began), until)
     return min(time for time in times if time is not None)
 
 
 def withdrawn_hash(item: DeliberationItem, published: PublishedPolicy, now_ms: int) -> str | None:
     """Why the policy does not let the item go on, None where it does."""
-    accepted = published.accepted.get(item.constitutional_hash)
-    shown = f"constitutional_hash {item.constitutional_hash[:8]}..."
-    if accepted is None:
-        return f"epoch {published.policy.epoch} does not accept {shown}"
-    if accepted.until is not None and ms(accepted.until) <= now_ms:
-        return f"{shown} was accepted until {accepted.until.isoformat()}"
-    return None
+    return withdrawn(item.constitutional_hash, published, now_ms)
 
 
 def _counted_from(open_: Open, began: int | None) -> int:

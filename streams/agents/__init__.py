@@ -9,6 +9,7 @@ from streams.agents.deliberation import deliberation_agent
 from streams.agents.gateway import ROUTES, gateway
 from streams.agents.naming import Naming
 from streams.agents.orchestrator import orchestrator_agent
+from streams.agents.recovery import recovery_agent
 from streams.agents.triage import triage_agent
 from streams.engine.agent import Agent
 from streams.metrics import Measures
@@ -37,4 +38,5 @@ def _agents(naming: Naming, measures: Measures, in_force: Policy | None) -> Mapp
         topics.TRIAGE: lambda: triage_agent(naming, measures, tenants),
         topics.DELIBERATOR: lambda: deliberation_agent(naming, measures, tenants),
         topics.ORCHESTRATOR: lambda: orchestrator_agent(naming, measures, queues),
+        topics.RECOVERER: lambda: recovery_agent(naming, measures),
     }

@@ -14,6 +14,7 @@ from schemas.deliberation import key_of
 from schemas.effects import Headers
 from schemas.message import AgentMessage
 from schemas.policy import PublishedPolicy
+from schemas.recovery import RecoveryCommand
 from schemas.workflow import OPERATORS_COMMANDS, WorkflowCommand
 from streams.agents.control import control_input
 from streams.agents.naming import Naming
@@ -64,6 +65,14 @@ ROUTES = (
         topics.IN_BREAKERS,
         topics.BREAKERS,
         Admission(BreakerEvent, lambda event: event.service),
+    ),
+    Route(
+        topics.GATEWAY_RECOVERY,
+        topics.IN_RECOVERY,
+        topics.RECOVERY,
+        Admission(
+            RecoveryCommand, lambda command: command.service, order=lambda command: Ordered(command.requested_by)
+        ),
     ),
 )
 """Every way in. Each row is an agent of its own, so that a flood on one topic delays nothing on another."""

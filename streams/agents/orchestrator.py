@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from compensation.durable import deciding
-from compensation.durable.effects import Decided, Refused
+from compensation.durable import answering, deciding
+from compensation.durable.effects import Decided, Publish, Refused
 from compensation.durable.rows import Row, decode, encode
 from handlers import impact
 from schemas import envelope, topics
@@ -26,6 +26,7 @@ _WRITTEN = (
     topics.ACTIVITY_CANCELS,
     topics.COMPENSATIONS,
     topics.DELIBERATION,
+    topics.RECOVERY,
     topics.REJECTED,
 )
 
@@ -60,14 +61,16 @@ class _Decisions:
 
     def __init__(self, naming: Naming) -> None:
         self._effects = Effects(naming)
+        self._commands = naming.topic(topics.WORKFLOWS)
         self._results, self._beats = naming.topic(topics.ACTIVITY_RESULTS), naming.topic(topics.HEARTBEATS)
 
     def handle(self, view: View[Row, PublishedPolicy], record: Record) -> Sequence[records.Effect[Row]]:
         """Decides on a record of any inbox."""
         decided = self._decide(view, record)
-        if isinstance(decided, Refused):
-            return (self._effects.refusal(record, decided, view.control),)
-        return self._effects.of(decided)
+        if not isinstance(decided, Refused):
+            return self._effects.of(decided)
+        told = self._told(record, decided)
+        return (self._effects.refusal(record, decided, view.control), *self._effects.of(told))
 
     def on_timer(self, view: View[Row, PublishedPolicy], key: str, row: Row) -> Sequence[records.Effect[Row]]:
         """Decides on a row whose time has come."""
@@ -85,7 +88,16 @@ class _Decisions:
         if record.topic == self._beats:
             return deciding.heartbeat(value, view, impact.score)
         headers = dict(reversed(record.headers))  # ours come first
-        if envelope.SOURCE not in headers:  # it has passed no gateway
+        reply_to = answering.known(headers.get(envelope.REPLY_TO))
+        if envelope.SOURCE not in headers and reply_to is None:  # it has passed no gateway, and no agent asks
             return deciding.verdict(value, view, impact.score)
         is_verified = headers.get(envelope.SENDER_VERIFIED) == b"true"
-        return deciding.command(value, view, impact.score, verified=is_verified)
+        return deciding.command(value, view, impact.score, verified=is_verified, reply_to=reply_to)
+
+    def _told(self, record: Record, refused: Refused) -> Sequence[Publish]:
+        """The agent that asked for a start is told that it was refused."""
+        if record.topic != self._commands or record.value is None:
+            return ()
+        reply_to = answering.known(dict(reversed(record.headers)).get(envelope.REPLY_TO))
+        told = None if reply_to is None else answering.refusal(record.value, reply_to, refused)
+        return () if told is None else (told,)

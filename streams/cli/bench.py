@@ -17,6 +17,7 @@ from streams.bench import impact as impact_bench
 from streams.bench import latency as latency_bench
 from streams.bench import pending as pending_bench
 from streams.bench import pipeline as pipeline_bench
+from streams.bench import recovery as recovery_bench
 from streams.bench import sagas as sagas_bench
 from streams.bench.place import Say, place
 from streams.bench.result import Result
@@ -31,6 +32,7 @@ _SECONDS = 30.0
 _SAGAS = 1_000
 _ITEMS = 20_000
 _MANY_ITEMS = 100_000
+_RECOVERIES = 10_000
 _IN_FLIGHT = 100
 
 
@@ -215,6 +217,18 @@ def health_visible(*, seconds: float) -> None:
       acgs bench health-visible --seconds 15
     """
     _in_place(lambda settings, say: run(health_bench.visible(settings, seconds=seconds, say=say)))
+
+
+@bench.command()
+@click.option("--recoveries", "count", type=click.IntRange(2_000), default=_RECOVERIES, show_default=True)
+def recovery(*, count: int) -> None:
+    r"""Scheduled recoveries, on lanes and in one process: how late, none early, and what scheduling costs.
+
+    \b
+    Example:
+      acgs bench recovery --recoveries 10000
+    """
+    _in_place(lambda settings, say: run(recovery_bench.run(settings, count=count, say=say)))
 
 
 @bench.command(name="all")

@@ -69,6 +69,20 @@ def with_operator(command: Callable[..., None]) -> Callable[..., None]:
     return _by_option("Who asks, where no key says it; it is kept.")(_hash_option(key_option(asked)))
 
 
+async def identified(settings: EngineSettings, asker: Asker) -> tuple[str, str]:
+    """Who asks, and by which policy generation.
+
+    Raises:
+        PolicyRefusedError: no hash is given, and there is no policy that accepts one.
+        KeyFileError: the key is nobody's by the policy in force.
+        BrokerError: the broker cannot be reached or refuses.
+    """
+    chosen, requested_by = asker.constitutional_hash or await accepted_hash(settings), asker.requested_by
+    if asker.key is not None and (current := await in_force(settings)) is not None:
+        requested_by = owner_of(asker.key, current.policy).id
+    return requested_by, chosen
+
+
 @asynccontextmanager
 async def opened(
     settings: EngineSettings, asker: Asker, tenant_id: str, claims: ClaimStore | None = None
@@ -80,9 +94,7 @@ async def opened(
         KeyFileError: the key is nobody's by the policy in force.
         BrokerError: the broker cannot be reached or refuses.
     """
-    chosen, requested_by = asker.constitutional_hash or await accepted_hash(settings), asker.requested_by
-    if asker.key is not None and (current := await in_force(settings)) is not None:
-        requested_by = owner_of(asker.key, current.policy).id
+    requested_by, chosen = await identified(settings, asker)
     async with WorkflowClient(
         settings,
         tenant_id=tenant_id,

@@ -22,7 +22,7 @@ def may(principal: str, operation: str, topic: str) -> bool:
 
 def test_producers_write_public_topics_and_touch_nothing_else() -> None:
     own = [acl for acl in FOUND if acl.principal == "User:producers"]
-    assert {acl.name for acl in own} == PUBLIC - {"acgs.in.decisions"}
+    assert {acl.name for acl in own} == PUBLIC - {"acgs.in.decisions", "acgs.in.recovery"}
     assert all(acl.operations == ("Describe", "Write") and not acl.prefixed for acl in own)
 
 
@@ -44,7 +44,16 @@ def test_a_lanes_transactional_ids_are_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    "topic", [topics.MESSAGES, topics.DELIVERIES, topics.DELIBERATION, topics.REJECTED, topics.CONTROL]
+    "topic",
+    [
+        topics.MESSAGES,
+        topics.DELIVERIES,
+        topics.DELIBERATION,
+        topics.WORKFLOWS,
+        topics.RECOVERY,
+        topics.REJECTED,
+        topics.CONTROL,
+    ],
 )
 def test_nobody_from_outside_writes_behind_the_gateway(topic: str) -> None:
     outside = {acl.principal for acl in FOUND} - LANES - TOOLS

@@ -1,0 +1,105 @@
+"""Decisions on recoveries: one function a kind of record. Pure; none raises for what a record says."""
+
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from handlers.recovery import answers, attempts, breakers, machine, orders, records
+from handlers.recovery.machine import Phase, Task
+from handlers.recovery.progress import Progress
+from handlers.recovery.records import Caused
+from handlers.recovery.rows import Breaker, Opening, Places, Row, Service, Waiting, service_key, service_of
+from schemas import strict_json
+from schemas.breaker import BreakerEvent
+from schemas.effects import Decided, Effect, Refused, Surroundings
+from schemas.model import Contract
+from schemas.reasons import Reason
+from schemas.recovery import RecoveryCause, RecoveryCommand, RecoveryState
+from schemas.workflow import WorkflowAnswer
+
+DECISION_VERSION = 1
+"""Rises when the same rows, record and policy would be decided otherwise."""
+
+_CONTENT = TypeVar("_CONTENT", bound=Contract)
+_DEADLINE = Caused(RecoveryCause.DEADLINE)
+
+
+def breaker(value: bytes, view: Surroundings[Row]) -> Decided[Row]:
+    """A service says how one of its breakers is; the record has passed its gateway."""
+    event = _parsed(BreakerEvent, value)
+    if isinstance(event, Refused):
+        return event
+    progress = Progress(view)
+    breakers.heard(progress, event)
+    return _settled(progress)
+
+
+def command(value: bytes, view: Surroundings[Row], *, verified: bool) -> Decided[Row]:
+    """An operator orders something; the record has passed its gateway, where a signature was `verified` or not."""
+    asked = _parsed(RecoveryCommand, value)
+    if isinstance(asked, Refused):
+        return asked
+    progress = Progress(view)
+    return orders.ordered(progress, asked, verified=verified) or _settled(progress)
+
+
+def answer(service: str, value: bytes, view: Surroundings[Row]) -> Decided[Row]:
+    """The orchestrator says how the workflow of an attempt at recovering a service stands."""
+    said = _parsed(WorkflowAnswer, value)
+    if isinstance(said, Refused):
+        return said
+    progress = Progress(view)
+    answers.answered(progress, service, said)
+    return _settled(progress)
+
+
+def timer(key: str, row: Row, view: Surroundings[Row]) -> Decided[Row]:
+    """The time of a row has come."""
+    progress = Progress(view)
+    match row:
+        case Service():
+            _service_due(progress, service_of(key), row)
+        case Breaker():
+            breakers.forget(progress, key, row)
+        case Opening():
+            attempts.fill(progress)
+        case Places() | Waiting():
+            raise TypeError(f"{key} has no timer")
+    return _settled(progress)
+
+
+def _service_due(progress: Progress, service: str, row: Service) -> None:
+    match row.task.state:
+        case RecoveryState.SCHEDULED:
+            attempts.due(progress, service)
+        case RecoveryState.IN_PROGRESS:
+            _out_of_time(progress, service, row.task)
+        case _ if row.known:
+            progress.keep(service_key(service), row, progress.now_ms + progress.kept_ms)
+        case _:
+            progress.forget(service_key(service))
+            progress.publish(records.forgotten(service))
+
+
+def _out_of_time(progress: Progress, service: str, task: Task) -> None:
+    why = "its breakers have not closed" if task.phase is Phase.CLOSING else "its workflow has not answered in time"
+    attempts.stop(progress, service, task, why)
+    after = machine.failed(task, attempts.terms_for(progress, service), why, progress.now_ms)
+    attempts.change(progress, service, after, _DEADLINE)
+
+
+def _settled(progress: Progress) -> list[Effect[Row]]:
+    attempts.open_places(progress)
+    return progress.finish()
+
+
+def _parsed(contract: type[_CONTENT], value: bytes) -> _CONTENT | Refused:
+    try:
+        if not isinstance(strict_json.loads(value), dict):
+            return Refused(Reason.NOT_AN_OBJECT, "the JSON text is not an object")
+        return contract.model_validate_json(value)
+    except strict_json.Defect as defect:
+        return Refused(defect.reason, defect.detail)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        return Refused(Reason.INVALID_VALUE, f"{'.'.join(map(str, first['loc'])) or 'the record'}: {first['msg']}")
