@@ -9,6 +9,7 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from schemas.activity import Outcome
+from schemas.chaos import ChaosStatus, ChaosType
 from schemas.deliberation import DeliberationState
 
 _SCORE_BOUNDS = (500, 1_000, 2_000, 3_000, 4_000, 5_000, 6_000, 7_000, 7_999, 8_999, 10_000)
@@ -21,6 +22,9 @@ class Measures:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._rejected = Counter("acgs_rejected", "Records refused by a gateway", ("reason",), registry=registry)
         self._verdicts = Counter("acgs_verdicts", "Held items that ended", ("state",), registry=registry)
+        self._chaos = Counter(
+            "acgs_chaos_scenarios", "Scenarios that began or ended", ("type", "state"), registry=registry
+        )
         self._scores = ScoreHistogram()
         registry.register(self._scores)
 
@@ -34,6 +38,12 @@ class Measures:
         for state, count in Counts(one for one in measures if isinstance(one, DeliberationState)).items():
             self._verdicts.labels(state.value).inc(count)
         self.rejections([one for one in measures if not isinstance(one, DeliberationState)])
+
+    def chaos(self, measures: Sequence[object]) -> None:
+        """Scenarios of chaos as they now stand, and reason codes of what was refused."""
+        for status in (one for one in measures if isinstance(one, ChaosStatus)):
+            self._chaos.labels(status.chaos_type.value, status.state.value).inc()
+        self.rejections([one for one in measures if not isinstance(one, ChaosStatus)])
 
     def scores(self, scores: Sequence[object]) -> None:
         """Impact scores of triaged messages."""
@@ -153,3 +163,23 @@ class HitlMeasures:
     def waiting(self, platform: str, count: Callable[[], float]) -> None:
         """Where to ask how many wait."""
         self._waiting.labels(platform).set_function(count)
+
+
+class ChaosMeasures:
+    """What a process counts that chaos may be done to, by type."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._in_force = Gauge(
+            "acgs_chaos_in_force", "Scenarios of chaos that this process knows to be in force", registry=registry
+        )
+        self._done = Counter(
+            "acgs_chaos_injections", "Turns and calls that chaos was done to", ("type",), registry=registry
+        )
+
+    def in_force(self, count: Callable[[], float]) -> None:
+        """Where to ask how many are in force."""
+        self._in_force.set_function(count)
+
+    def done(self, chaos_type: ChaosType) -> None:
+        """Chaos was done once."""
+        self._done.labels(chaos_type.value).inc()

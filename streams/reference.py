@@ -18,6 +18,7 @@ from compensation.status import CLOSED, PARKED, STEP_TRANSITIONS, WORKFLOW_TRANS
 from schemas.activity import ActivityCancel, ActivityCommand, ActivityResult, Heartbeat
 from schemas.audit import AuditRecord
 from schemas.breaker import BreakerEvent
+from schemas.chaos import ChaosCommand, ChaosStatus, EmergencyStop
 from schemas.decision import Decision
 from schemas.deliberation import DeliberationItem, DeliberationStatus, DeliberationVerdict
 from schemas.health import ServiceHealth
@@ -43,11 +44,14 @@ _CONTRACTS: Mapping[str, type[BaseModel] | TypeAdapter[Any]] = {
     "agent-message": AgentMessage,
     "audit-record": AuditRecord,
     "breaker-event": BreakerEvent,
+    "chaos-command": ChaosCommand,
+    "chaos-status": ChaosStatus,
     "compensation-record": CompensationRecord,
     "decision": Decision,
     "deliberation-item": DeliberationItem,
     "deliberation-status": DeliberationStatus,
     "deliberation-verdict": DeliberationVerdict,
+    "emergency-stop": EmergencyStop,
     "heartbeat": Heartbeat,
     "hitl-webhook-answer": WebhookAnswer,
     "hitl-webhook-decision": WebhookDecision,
