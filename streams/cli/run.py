@@ -35,7 +35,8 @@ _BOT_MODULE = "streams.samples.approval_bot"
 @click.command()
 @click.argument("agents", nargs=-1, type=click.Choice(topics.LANE_AGENTS), metavar="[AGENT]...")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes to run.")
-def run(agents: tuple[str, ...], workers: int) -> None:
+@click.option("--chaos", is_flag=True, help="Let chaos be done here that operators order ('acgs chaos').")
+def run(agents: tuple[str, ...], workers: int, *, chaos: bool) -> None:
     r"""Run agents on the configured broker until Ctrl-C or SIGTERM.
 
     Without an AGENT, all of them. The lanes of an agent are shared between all workers that run it, here and elsewhere;
@@ -47,7 +48,7 @@ def run(agents: tuple[str, ...], workers: int) -> None:
       ACGS_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 acgs run --workers 2
     """
     load().engine(client_id="run")
-    supervisor = Supervisor(lane_worker(*agents), workers=workers)
+    supervisor = Supervisor(lane_worker(*agents, chaos=chaos), workers=workers)
     asyncio.run(_until_stopped(supervisor))
 
 
