@@ -42,7 +42,7 @@ class ChaosBoard:
     ) -> None:
         self._now_ms, self._monotonic = now_ms, monotonic
         self._entries: dict[str, _Entry] = {}
-        self._ends: dict[str, float] = {}
+        self._ends: dict[tuple[str, int], float] = {}
         self._is_whole = False
         self._changed = asyncio.Event()
 
@@ -107,13 +107,13 @@ class ChaosBoard:
 
     def _end_of(self, status: ChaosStatus) -> float:
         """The moment a scenario ends, by the monotonic clock; at a second sight, the one of the first."""
-        id_ = status.scenario_id
-        if id_ not in self._ends:
+        one = status.scenario_id, status.started_ms
+        if one not in self._ends:
             left_ms = min(status.until_ms - self._now_ms(), status.duration_ms)
-            self._ends[id_] = self._monotonic() + left_ms / 1_000
+            self._ends[one] = self._monotonic() + left_ms / 1_000
             if len(self._ends) > _REMEMBERED:
                 del self._ends[next(iter(self._ends))]
-        return self._ends[id_]
+        return self._ends[one]
 
     def _end_here(self, status: ChaosStatus) -> float:
         entry = self._entries.get(status.scenario_id) if self._is_whole else None
