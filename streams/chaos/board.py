@@ -57,15 +57,17 @@ class ChaosBoard:
         if status is None or status.state is not ChaosState.IN_FORCE:
             self._drop(key)
             return
-        entry = _Entry(status, self._end_of(status))
-        if key not in self._entries and entry.ends_at > self._monotonic():
-            _log.warning("chaos is in force: %a, %s on %s", status.name, status.chaos_type, status.target)
-        self._entries[key] = entry
+        is_new = key not in self._entries
+        self._entries[key] = _Entry(status, self._end_of(status))
+        if is_new and status in self.in_force():
+            _say_begun(status)
         self._tell()
 
     def became_whole(self) -> None:
         """All that was there has been taken: from now on, what is in force is."""
         self._is_whole = True
+        for status in self.in_force():
+            _say_begun(status)
         self._tell()
 
     def lost_sight(self) -> None:
@@ -121,13 +123,19 @@ class ChaosBoard:
 
     def _drop(self, key: str) -> None:
         entry = self._entries.pop(key, None)
-        if entry is not None:
+        if entry is None:
+            return
+        if self._is_whole:
             _log.warning("chaos has ended: %a", entry.status.name)
-            self._tell()
+        self._tell()
 
     def _tell(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _say_begun(status: ChaosStatus) -> None:
+    _log.warning("chaos is in force: %a, %s on %s", status.name, status.chaos_type, status.target)
 
 
 def _parse(value: bytes) -> ChaosStatus | None:
