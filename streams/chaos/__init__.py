@@ -3,6 +3,7 @@
 from streams.chaos.client import ChaosClient
 from streams.chaos.commands import Operator
 from streams.chaos.errors import ChaosError, ChaosRefusedError, ChaosTimeoutError, InjectedError
+from streams.chaos.in_process import ChaosRunner
 from streams.chaos.scenario import ChaosScenario
 from streams.chaos.statuses import statuses
 
@@ -10,6 +11,7 @@ __all__ = [
     "ChaosClient",
     "ChaosError",
     "ChaosRefusedError",
+    "ChaosRunner",
     "ChaosScenario",
     "ChaosTimeoutError",
     "InjectedError",

@@ -55,12 +55,26 @@ class ChaosBoard:
             return  # each scenario that it stopped says so itself
         status = None if record.value is None else _parse(record.value)
         if status is None or status.state is not ChaosState.IN_FORCE:
-            self._drop(key)
-            return
-        is_new = key not in self._entries
-        self._entries[key] = _Entry(status, self._end_of(status))
+            self.drop(key)
+        else:
+            self.put(status)
+
+    def put(self, status: ChaosStatus) -> None:
+        """A scenario is in force."""
+        id_ = status.scenario_id
+        is_new = id_ not in self._entries
+        self._entries[id_] = _Entry(status, self._end_of(status))
         if is_new and status in self.in_force():
             _say_begun(status)
+        self._tell()
+
+    def drop(self, scenario_id: str) -> None:
+        """A scenario has ended; nothing if it is not known."""
+        entry = self._entries.pop(scenario_id, None)
+        if entry is None:
+            return
+        if self._is_whole:
+            _log.warning("chaos has ended: %a", entry.status.name)
         self._tell()
 
     def became_whole(self) -> None:
@@ -120,14 +134,6 @@ class ChaosBoard:
     def _end_here(self, status: ChaosStatus) -> float:
         entry = self._entries.get(status.scenario_id) if self._is_whole else None
         return float("-inf") if entry is None else entry.ends_at
-
-    def _drop(self, key: str) -> None:
-        entry = self._entries.pop(key, None)
-        if entry is None:
-            return
-        if self._is_whole:
-            _log.warning("chaos has ended: %a", entry.status.name)
-        self._tell()
 
     def _tell(self) -> None:
         self._changed.set()
