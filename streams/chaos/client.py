@@ -1,9 +1,11 @@
 """The client of operators who order chaos."""
 
 import asyncio
+import contextlib
+import time
 import uuid
 from collections.abc import Generator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +17,7 @@ from streams.agents.naming import Naming
 from streams.broker import told_errors
 from streams.chaos import commands
 from streams.chaos.commands import Operator, Prepared
-from streams.chaos.errors import ChaosError, ChaosRefusedError, not_taken, not_written
+from streams.chaos.errors import ChaosError, ChaosRefusedError, not_recorded, not_taken, not_written
 from streams.chaos.scenario import ChaosScenario
 from streams.chaos.statuses import Statuses
 from streams.engine import client
@@ -108,6 +110,7 @@ class ChaosClient:
 
         Raises:
             ChaosError: it is not known here.
+            ChaosTimeoutError: its time has been over for `answer_within`, and the chaos agent has not said so.
             BrokerError: nothing more can be read.
         """
         while True:
@@ -119,7 +122,12 @@ class ChaosClient:
                 return status
             if self._failure is not None:
                 raise self._failure
-            await changed.wait()
+            left_s = (status.until_ms - time.time() * 1_000) / 1_000 + self._answer_within.total_seconds()
+            if left_s <= 0:
+                raise not_recorded(scenario_id)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await changed.wait()
 
     # One command
 
@@ -143,7 +151,7 @@ class ChaosClient:
             except TimeoutError:
                 raise (not_written if written is None else not_taken)(what, waited) from None
 
-    @contextmanager
+    @contextlib.contextmanager
     def _expecting(self, prepared: Prepared) -> Generator[_Answer, None, None]:
         key = prepared.answered_under, prepared.command.command_id
         answer: _Answer = asyncio.get_running_loop().create_future()

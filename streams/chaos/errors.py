@@ -50,3 +50,11 @@ def not_taken(what: str, waited: timedelta) -> ChaosTimeoutError:
         f"{what} is in the log, but nobody has taken or refused it within {waited.total_seconds():g} s; it may be, "
         "until it expires. 'acgs status' shows whether gateway-chaos and chaos run, 'acgs chaos list' what is in force"
     )
+
+
+def not_recorded(scenario_id: str) -> ChaosTimeoutError:
+    """A scenario is over, and the chaos agent has not said so."""
+    return ChaosTimeoutError(
+        f"the time of scenario {scenario_id} is over, so that it is in force nowhere, but the chaos agent has not "
+        "recorded it: 'acgs status' shows whether it runs. A breaker that was forced open has fallen silent meanwhile"
+    )

@@ -51,6 +51,16 @@ def test_nobody_from_outside_writes_behind_the_gateway(topic: str) -> None:
     assert not [principal for principal in outside if may(principal, "Write", f"acgs.{topic}")]
 
 
+def test_operators_order_chaos_and_only_its_agents_say_what_is_in_force() -> None:
+    assert may("User:operators", "Write", "acgs.in.chaos")
+    writers = {acl.principal for acl in FOUND if may(acl.principal, "Write", "acgs.chaos")}
+    assert writers == {"User:chaos"}
+    passing = {acl.principal for acl in FOUND if may(acl.principal, "Write", "acgs.chaos-requests")} - TOOLS
+    assert passing == {"User:chaos", "User:gateway-chaos"}
+    for reader in ("triage", "activity-workers", "operators"):
+        assert may(f"User:{reader}", "Read", "acgs.chaos")
+
+
 def test_a_tenants_agents_read_their_own_deliveries_only() -> None:
     assert may("User:agents.acme", "Read", "acgs.deliveries.acme")
     assert not may("User:agents.acme", "Read", "acgs.deliveries")

@@ -177,3 +177,49 @@ def test_a_command_that_is_replayed_never_begins_a_second_time(pauses: list[int]
     begun = [status for status in desk.statuses() if status is not None and status.state is ChaosState.IN_FORCE]
     assert [status.started_ms for status in begun] == [T0]
     assert len(desk.reasons) == len(pauses)
+
+
+class Clocks:
+    """A wall clock that is set at will, and one that goes on."""
+
+    def __init__(self) -> None:
+        self.wall_ms, self.seconds = float(T0), 0.0
+
+
+sights = st.lists(
+    st.tuples(st.sampled_from(["seen", "ended", "lost", "whole"]), st.integers(0, 200), st.integers(-4_000, 4_000)),
+    max_size=20,
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(sights, st.integers(1, 300))
+def test_whatever_clocks_and_brokers_do_a_process_never_goes_on_for_longer_than_the_duration(
+    sights: list[tuple[str, int, int]], duration_s: int
+) -> None:
+    clocks = Clocks()
+    board = ChaosBoard(now_ms=lambda: clocks.wall_ms, monotonic=lambda: clocks.seconds)
+    desk = ChaosDesk()
+    desk.take(run(duration_ms=duration_s * SECOND))
+    begun = desk.status()
+    first_seen, is_said_to_be, is_whole = float("inf"), False, False
+    for what, passed_s, jump_s in sights:
+        match what:
+            case "seen":
+                board.put(begun)
+                first_seen, is_said_to_be = min(first_seen, clocks.seconds), True
+            case "ended":
+                board.drop(begun.scenario_id)
+                is_said_to_be = False
+            case "lost":
+                board.lost_sight()
+                is_said_to_be = is_whole = False
+            case _:
+                board.became_whole()
+                is_whole = True
+        clocks.seconds += passed_s
+        clocks.wall_ms += (passed_s + jump_s) * SECOND
+        if board.in_force():
+            assert is_said_to_be
+            assert is_whole
+            assert clocks.seconds < first_seen + duration_s
