@@ -17,8 +17,8 @@ PROTECTED: Final = {
 }
 """The agents that chaos is never done to, and why.
 
-All others may be slowed, cut off or failed: a lane decides the same, and once, whenever it comes to it. What chaos can
-do to them has no say in what they decide (streams.engine.disturbance).
+All others may be slowed, cut off or failed: a lane decides once, by the log's order and time, whenever it comes to it,
+under the policy it has read by then. What chaos does to them has no say in it (streams.engine.disturbance).
 """
 
 

@@ -1,5 +1,6 @@
 """Chaos on a real broker: of each type, stopped in the middle, under SIGKILL, and where nobody allowed it."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from schemas import topics
 from schemas.chaos import ChaosParameters, ChaosState, ChaosType
 from streams.chaos import ChaosRefusedError, ChaosScenario, statuses
+from streams.chaos.statuses import is_in_force
 from streams.engine.client import EngineSettings
 from tests.support.eventually import eventually
 from tests.support.gameday import PATIENCE, GameDay
@@ -95,6 +97,24 @@ async def test_a_worker_killed_under_chaos_comes_back_with_what_is_still_in_forc
         assert not day.pipeline.has_said("chaos is in force")
         assert not day.pipeline.has_said("has cut lane")
         assert await day.done(ChaosType.NETWORK_PARTITION) == 0
+        await day.is_accounted_for()
+
+
+@pytest.mark.timeout(300)
+async def test_a_scenario_ends_although_what_should_end_it_is_dead(settings: EngineSettings, tmp_path: Path) -> None:
+    async with GameDay(settings, tmp_path) as day:
+        await day.flows()
+        await day.run(scenario(ChaosType.CIRCUIT_BREAKER, "service:bank", seconds=8))
+        status = await day.run(scenario(ChaosType.NETWORK_PARTITION, TRIAGE, seconds=8))
+        day.governors.kill()
+        await eventually(day.is_failing, PATIENCE)
+        await day.flows()
+        known = {one.scenario_id: one for one in await statuses(settings)}
+        assert known[status.scenario_id].state is ChaosState.IN_FORCE
+        assert not any(is_in_force(one, time.time() * 1_000) for one in known.values())
+        day.governors = day.start_governors()
+        assert (await day.client.ended(status.scenario_id)).state is ChaosState.OVER
+        await day.nothing_is_left()
         await day.is_accounted_for()
 
 

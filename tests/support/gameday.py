@@ -57,13 +57,14 @@ class GameDay(Lifetime):
         self.client: ChaosClient
         self.ledger: Ledger
         self.pipeline: Process
+        self.governors: Process
         self._number = self._sent = 0
         self._rate = _RATE
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator["GameDay"]:
         await install(self.settings)
-        governors = self._process("governors", *GOVERNORS)
+        self.governors = self.start_governors()
         self.pipeline = self.start_pipeline()
         try:
             async with Ledger(self.settings, **self._topics) as self.ledger, self._client() as self.client:
@@ -75,7 +76,7 @@ class GameDay(Lifetime):
                     load.cancel()
                     await asyncio.wait([load])
         finally:
-            for process in (governors, self.pipeline):
+            for process in (self.governors, self.pipeline):
                 process.kill()
 
     # What is ordered
@@ -106,6 +107,10 @@ class GameDay(Lifetime):
         self._number += 1
         options = ("--chaos",) if self._has_chaos else ()
         return self._process(f"pipeline-{self._number}", *options, *PIPELINE)
+
+    def start_governors(self) -> Process:
+        """Starts the process of the chaos agents."""
+        return self._process("governors", *GOVERNORS)
 
     async def flows(self) -> None:
         """Returns when all that has been sent by now, and some more, has been decided on."""

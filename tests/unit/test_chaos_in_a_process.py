@@ -21,6 +21,7 @@ from streams.chaos.exhaustion import Exhaustion
 from streams.chaos.lanes import LaneChaos
 from streams.engine.records import InputRecord
 from streams.metrics import ChaosMeasures
+from streams.supervisor import lane_worker
 from tests.support.attempts import Runner, command
 from tests.support.chaotic import scenario_id
 from tests.support.eventually import eventually
@@ -462,3 +463,14 @@ async def test_several_scenarios_together_hold_no_more_than_the_bound() -> None:
         running.cancel()
         await asyncio.wait([running])
     assert exhaustion.held_mib == 0
+
+
+# Who lets chaos in
+
+
+def test_only_a_worker_that_is_started_with_chaos_lets_it_in() -> None:
+    assert "--chaos" not in lane_worker("triage")(1)
+    assert lane_worker("triage", chaos=True)(1) == (
+        *("-m", "streams.worker_process", "--with-parent", "--chaos"),
+        *("--number", "1", "triage"),
+    )
