@@ -62,6 +62,7 @@ class _Chaotic:
 
     async def run(self) -> None:
         """Serves until stop(); follows what is in force meanwhile."""
+        _log.warning("operators may have chaos done to this process: it was started with --chaos")
         beside = [
             asyncio.create_task(follow(self._board, self._settings)),
             asyncio.create_task(self._exhaustion.run()),

@@ -179,6 +179,8 @@ def _show_begun(status: ChaosStatus, key_file: Path, *, as_json: bool) -> None:
         .append(clean(status.target), "cyan")
         .append(badly)
     )
+    if status.chaos_type is ChaosType.RESOURCE_EXHAUSTION:
+        say("It is done in processes of which every agent, or queue, is inside the blast radius.", "dim")
     say(f"Stop it: acgs chaos stop {status.scenario_id} --key {clean(str(key_file))} --reason WHY", "dim")
 
 
