@@ -13,6 +13,7 @@ from typing import Annotated, Self, cast
 import rfc8785
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from schemas.chaos import MAX_DURATION, TargetPattern
 from schemas.errors import PolicyError
 from schemas.message import MessageType
 from schemas.model import Contract, Duration, Name, Rfc3339, Score
@@ -147,6 +148,18 @@ OWNERS_TO_AGREE = 2
 """How many owners sign a change of the policy."""
 
 
+class ChaosLimits(Contract):
+    """What chaos is allowed: on which targets, for how long, and how many scenarios at once.
+
+    In `targets`, `*` stands for any characters, and an agent has its lanes within it. No scenario lasts longer than
+    300 s in any case, and some targets are never allowed: docs/chaos.md lists them.
+    """
+
+    targets: Annotated[tuple[TargetPattern, ...], Field(min_length=1)]
+    max_duration: Annotated[Duration, Field(le=MAX_DURATION)] = MAX_DURATION
+    at_once: Annotated[int, Field(ge=1, le=16)] = 1
+
+
 class Policy(Contract):
     """One epoch of the policy.
 
@@ -168,6 +181,8 @@ class Policy(Contract):
     `recoveries` says by service how it is recovered when a breaker of its opens; `*` is every service that has no rule
     of its own. Without a rule nothing is done. A lane runs at most `max_recoveries_at_once`; what is due beyond that
     waits for its turn, the lowest priority number first.
+
+    `chaos` is what may be done to find out what holds; without it, none is allowed.
     """
 
     epoch: Annotated[int, Field(ge=1)]
@@ -198,6 +213,7 @@ class Policy(Contract):
     max_held_per_sender: Annotated[int, Field(ge=1)] = 100
     keep_closed_items: Duration = timedelta(days=30)
     keep_early_decisions: Duration = timedelta(minutes=10)
+    chaos: ChaosLimits | None = None
 
     @model_validator(mode="after")
     def _is_coherent(self) -> Self:

@@ -66,6 +66,17 @@ class Reason(StrEnum):
     ALREADY_VOTED = "already_voted"
     SAME_PERSON = "same_person"
     REPLAYED = "replayed"
+    NO_CHAOS = "no_chaos"
+    PROTECTED_TARGET = "protected_target"
+    UNKNOWN_TARGET = "unknown_target"
+    TARGET_NOT_ALLOWED = "target_not_allowed"
+    OUTSIDE_BLAST_RADIUS = "outside_blast_radius"
+    TOO_LONG = "too_long"
+    TOO_MANY_SCENARIOS = "too_many_scenarios"
+    VALID_TOO_LONG = "valid_too_long"
+    DUPLICATE_SCENARIO = "duplicate_scenario"
+    UNKNOWN_SCENARIO = "unknown_scenario"
+    SCENARIO_ENDED = "scenario_ended"
 
 
 MEANINGS: dict[Reason, str] = {
@@ -129,5 +140,16 @@ MEANINGS: dict[Reason, str] = {
     Reason.ALREADY_VOTED: "the approver has voted on this item",
     Reason.SAME_PERSON: "somebody who counts as the same person has voted on this item",
     Reason.REPLAYED: "this decision has been counted before",
+    Reason.NO_CHAOS: "the policy in force allows no chaos",
+    Reason.PROTECTED_TARGET: "chaos is never done to this target, whatever the policy says",
+    Reason.UNKNOWN_TARGET: "there is no such agent or queue",
+    Reason.TARGET_NOT_ALLOWED: "the policy in force allows no chaos on this target",
+    Reason.OUTSIDE_BLAST_RADIUS: "the target is not inside the blast radius that the command names",
+    Reason.TOO_LONG: "the scenario would last longer than the policy allows",
+    Reason.TOO_MANY_SCENARIOS: "as many scenarios are in force as the policy allows at once",
+    Reason.VALID_TOO_LONG: "the command could be replayed for longer than 10 minutes from now",
+    Reason.DUPLICATE_SCENARIO: "there is, or was, a scenario of this id",
+    Reason.UNKNOWN_SCENARIO: "there is no scenario of this id, or it has ended and is forgotten",
+    Reason.SCENARIO_ENDED: "the scenario has ended already",
 }
 """What each code means, in words for people."""

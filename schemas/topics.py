@@ -61,6 +61,7 @@ IN_WORKFLOWS = "in.workflows"
 IN_DECISIONS = "in.decisions"
 IN_BREAKERS = "in.breakers"
 IN_RECOVERY = "in.recovery"
+IN_CHAOS = "in.chaos"
 CONTROL = "control"
 MESSAGES = "messages"
 DELIVERIES = "deliveries"
@@ -84,18 +85,29 @@ SYSTEM_HEALTH = "system-health"
 RECOVERY = "recovery"
 RECOVERY_EVENTS = "recovery-events"
 RECOVERY_STATUS = "recovery-status"
+CHAOS_REQUESTS = "chaos-requests"
+CHAOS = "chaos"
 
 GATEWAY_MESSAGES = "gateway-messages"
 GATEWAY_WORKFLOWS = "gateway-workflows"
 GATEWAY_DECISIONS = "gateway-decisions"
 GATEWAY_BREAKERS = "gateway-breakers"
 GATEWAY_RECOVERY = "gateway-recovery"
+GATEWAY_CHAOS = "gateway-chaos"
 TRIAGE = "triage"
 ORCHESTRATOR = "orchestrator"
 DELIBERATOR = "deliberation"
 RECOVERER = "recovery"
-GATEWAYS = (GATEWAY_MESSAGES, GATEWAY_WORKFLOWS, GATEWAY_DECISIONS, GATEWAY_BREAKERS, GATEWAY_RECOVERY)
-LANE_AGENTS = (*GATEWAYS, TRIAGE, ORCHESTRATOR, DELIBERATOR, RECOVERER)
+CHAOS_AGENT = "chaos"
+GATEWAYS = (
+    GATEWAY_MESSAGES,
+    GATEWAY_WORKFLOWS,
+    GATEWAY_DECISIONS,
+    GATEWAY_BREAKERS,
+    GATEWAY_RECOVERY,
+    GATEWAY_CHAOS,
+)
+LANE_AGENTS = (*GATEWAYS, TRIAGE, ORCHESTRATOR, DELIBERATOR, RECOVERER, CHAOS_AGENT)
 """The agents that run on lanes; each has a changelog and a topic of dead letters."""
 
 APPROVERS = "approvers"
@@ -283,7 +295,7 @@ _SHARED = (
         key="service",
         contract="BreakerEvent",
         retention=_WEEK,
-        writers=(GATEWAY_BREAKERS, HEALTH_TABLE),
+        writers=(GATEWAY_BREAKERS, HEALTH_TABLE, CHAOS_AGENT),
         readers=(HEALTH_TABLE, RECOVERER),
     ),
     Topic(
@@ -348,12 +360,42 @@ _SHARED = (
         lane_input=False,
     ),
     Topic(
+        name=IN_CHAOS,
+        purpose="signed commands for chaos; untrusted",
+        key="any",
+        contract="ChaosCommand",
+        retention=_WEEK,
+        writers=("operators",),
+        readers=(GATEWAY_CHAOS,),
+        public=True,
+    ),
+    Topic(
+        name=CHAOS_REQUESTS,
+        purpose="commands for chaos that passed their gateway, and the chaos agent's timers",
+        key="chaos: all in one order",
+        contract="ChaosCommand",
+        retention=_WEEK,
+        writers=(GATEWAY_CHAOS, CHAOS_AGENT),
+        readers=(CHAOS_AGENT,),
+    ),
+    Topic(
+        name=CHAOS,
+        purpose="the chaos that is in force, and how what was has ended",
+        key="scenario_id, or stop_all",
+        contract="ChaosStatus, EmergencyStop",
+        retention=None,
+        writers=(CHAOS_AGENT,),
+        readers=("every worker", "activity-workers", "dashboards", "operators"),
+        cleanup=Cleanup.COMPACT,
+        lane_input=False,
+    ),
+    Topic(
         name=REJECTED,
         purpose="refused records, byte for byte, with the reason; holds hostile and private bytes",
         key="as it came",
         contract="Rejection in headers",
         retention=timedelta(days=3),
-        writers=(*GATEWAYS, ORCHESTRATOR, DELIBERATOR, RECOVERER),
+        writers=(*GATEWAYS, ORCHESTRATOR, DELIBERATOR, RECOVERER, CHAOS_AGENT),
         readers=("operators", "workflow-clients", APPROVERS),
         max_bytes=8 * MIB,
         lane_input=False,

@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Met
 from prometheus_client.registry import Collector
 
 from schemas.activity import Outcome
+from schemas.chaos import ChaosStatus, ChaosType
 from schemas.deliberation import DeliberationState
 from schemas.health import ServiceHealth, SystemHealth, SystemHealthStatus
 from schemas.recovery import RecoveryState
@@ -25,6 +26,9 @@ class Measures:
         self._verdicts = Counter("acgs_verdicts", "Held items that ended", ("state",), registry=registry)
         self._recoveries = Counter(
             "acgs_recoveries", "Recoveries of services that came into a state", ("state",), registry=registry
+        )
+        self._chaos = Counter(
+            "acgs_chaos_scenarios", "Scenarios that began or ended", ("type", "state"), registry=registry
         )
         self._scores = ScoreHistogram()
         registry.register(self._scores)
@@ -45,6 +49,12 @@ class Measures:
         for state, count in Counts(one for one in measures if isinstance(one, RecoveryState)).items():
             self._recoveries.labels(state.value).inc(count)
         self.rejections([one for one in measures if not isinstance(one, RecoveryState)])
+
+    def chaos(self, measures: Sequence[object]) -> None:
+        """Scenarios of chaos as they now stand, and reason codes of what was refused."""
+        for status in (one for one in measures if isinstance(one, ChaosStatus)):
+            self._chaos.labels(status.chaos_type.value, status.state.value).inc()
+        self.rejections([one for one in measures if not isinstance(one, ChaosStatus)])
 
     def scores(self, scores: Sequence[object]) -> None:
         """Impact scores of triaged messages."""
@@ -220,3 +230,23 @@ class HealthGauges(Collector):
             for one in SystemHealthStatus:
                 state.add_metric([one], int(one is system.status))
             yield state
+
+
+class ChaosMeasures:
+    """What a process counts that chaos may be done to, by type."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._in_force = Gauge(
+            "acgs_chaos_in_force", "Scenarios of chaos that this process knows to be in force", registry=registry
+        )
+        self._done = Counter(
+            "acgs_chaos_injections", "Turns and calls that chaos was done to", ("type",), registry=registry
+        )
+
+    def in_force(self, count: Callable[[], float]) -> None:
+        """Where to ask how many are in force."""
+        self._in_force.set_function(count)
+
+    def done(self, chaos_type: ChaosType) -> None:
+        """Chaos was done once."""
+        self._done.labels(chaos_type.value).inc()

@@ -19,6 +19,7 @@ from handlers.recovery.transitions import TRANSITIONS
 from schemas.activity import ActivityCancel, ActivityCommand, ActivityResult, Heartbeat
 from schemas.audit import AuditRecord
 from schemas.breaker import BreakerEvent
+from schemas.chaos import ChaosCommand, ChaosStatus, EmergencyStop
 from schemas.decision import Decision
 from schemas.deliberation import DeliberationItem, DeliberationStatus, DeliberationVerdict
 from schemas.health import ServiceHealth, SystemHealth
@@ -46,11 +47,14 @@ _CONTRACTS: Mapping[str, type[BaseModel] | TypeAdapter[Any]] = {
     "agent-message": AgentMessage,
     "audit-record": AuditRecord,
     "breaker-event": BreakerEvent,
+    "chaos-command": ChaosCommand,
+    "chaos-status": ChaosStatus,
     "compensation-record": CompensationRecord,
     "decision": Decision,
     "deliberation-item": DeliberationItem,
     "deliberation-status": DeliberationStatus,
     "deliberation-verdict": DeliberationVerdict,
+    "emergency-stop": EmergencyStop,
     "heartbeat": Heartbeat,
     "hitl-webhook-answer": WebhookAnswer,
     "hitl-webhook-decision": WebhookDecision,

@@ -34,9 +34,13 @@ class WorkerEvent:
     status: int | None = None
 
 
-def lane_worker(*agents: str) -> Callable[[int], Sequence[str]]:
-    """The arguments of Python for a worker of these agents (all if none is named), by its number."""
-    return lambda number: ("-m", "streams.worker_process", "--with-parent", "--number", str(number), *agents)
+def lane_worker(*agents: str, chaos: bool = False) -> Callable[[int], Sequence[str]]:
+    """The arguments of Python for a worker of these agents (all if none is named), by its number.
+
+    With `chaos`, operators may have chaos done there.
+    """
+    options = ("--with-parent", *(("--chaos",) if chaos else ()))
+    return lambda number: ("-m", "streams.worker_process", *options, "--number", str(number), *agents)
 
 
 def health_worker(first: int) -> Callable[[int], Sequence[str]]:

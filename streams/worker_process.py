@@ -11,7 +11,9 @@ from prometheus_client import CollectorRegistry
 from schemas import topics
 from streams import agents, control, logs, loop
 from streams.agents.naming import Naming
+from streams.chaos.process import Chaos
 from streams.engine.client import EngineSettings
+from streams.engine.disturbance import UNDISTURBED
 from streams.engine.metrics import EngineMetrics
 from streams.engine.worker import Worker
 from streams.errors import StreamsError
@@ -41,10 +43,17 @@ async def _run(options: argparse.Namespace, settings: Settings, engine: EngineSe
     naming = Naming(settings.prefix)
     in_force = await control.in_force(engine)
     built = agents.build(options.agents, naming, Measures(registry), in_force.policy if in_force else None)
-    worker = Worker(built, engine, EngineMetrics(registry), lanes_topic=naming.topic(topics.LANES))
+    chaos = Chaos(engine, registry) if options.chaos else None
+    worker = Worker(
+        built,
+        engine,
+        EngineMetrics(registry),
+        lanes_topic=naming.topic(topics.LANES),
+        disturbance=chaos.lanes if chaos else UNDISTURBED,
+    )
     port = settings.metrics_port and settings.metrics_port + options.number
     await serve(
-        worker,
+        chaos.around(worker, [f"agent:{agent.name}" for agent in built]) if chaos else worker,
         registry,
         name=f"worker {engine.client_id}",
         metrics=(settings.metrics_host, port),
@@ -56,6 +65,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m streams.worker_process", description=__doc__)
     parser.add_argument("--number", type=int, default=0, help="this worker's number among those of one supervisor")
     parser.add_argument("--with-parent", action="store_true", help="end when standard input does")
+    parser.add_argument("--chaos", action="store_true", help="let chaos be done here that operators order")
     parser.add_argument("agents", nargs="*", help="agents to run; all without any")
     return parser.parse_args(arguments)
 

@@ -142,10 +142,13 @@ class Attempt:
             return refusal
         pulse = AttemptPulse(command.activity, command.heartbeat_ms, command.details)
         context = await calling.context(command, surroundings, pulse)
+        kept_from = await surroundings.disturbance.before_call(command.activity, command.queue)
         if self._cut is not None:
             return self._cut_off()
         if now_ms() > command.not_after:
             return Answer(Outcome.NEVER_STARTED, "it came too late: after not_after")
+        if kept_from is not None:
+            return Answer(Outcome.NEVER_STARTED, kept_from)
         self._begin(pulse)
         result = await activity.function(context)
         self._pulse = None

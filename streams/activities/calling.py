@@ -8,6 +8,7 @@ from compensation.activities import ActivityContext, Pulse
 from compensation.activity_set import ActivitySet, Registered
 from compensation.errors import ConstitutionalError
 from schemas.activity import MAX_RESULT_BYTES, ActivityCommand, Direction, Given, Outcome
+from streams.activities.disturbance import UNDISTURBED, CallDisturbance
 from streams.activities.generations import Generations, now_ms
 from streams.activities.wire import NotJsonError, encode_value, given, given_claim, parse_value
 from streams.claims import ClaimStore
@@ -35,6 +36,7 @@ class Surroundings:
     claims: ClaimStore | None
     publish_heartbeat: Callable[[ActivityCommand, bytes | None], None]
     """Is given the JSON of the details."""
+    disturbance: CallDisturbance = UNDISTURBED
 
 
 async def refusal(command: ActivityCommand, activity: Registered, surroundings: Surroundings) -> Answer | None:

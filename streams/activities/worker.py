@@ -15,6 +15,7 @@ from streams.activities import generations
 from streams.activities.attempt import Cut
 from streams.activities.calling import Surroundings
 from streams.activities.cancels import Cancels
+from streams.activities.disturbance import UNDISTURBED, CallDisturbance
 from streams.activities.intake import Intake
 from streams.activities.outbox import Outbox, Outgoing
 from streams.activities.places import Places
@@ -59,7 +60,10 @@ class ActivityWorker:
         own: WorkerSettings,
         measures: ActivityMeasures,
         claims: ClaimStore | None = None,
+        *,
+        disturbance: CallDisturbance = UNDISTURBED,
     ) -> None:
+        self._disturbance = disturbance
         self._activities, self._settings, self._own, self._measures = activities, settings, own, measures
         self._claims = claims
         naming = Naming(settings.prefix)
@@ -134,7 +138,7 @@ class ActivityWorker:
         self._spawn(self._cancels.follow(self._settings))
         await self._cancels.is_reading.wait()
         self._waits_for = ""
-        surroundings = Surroundings(self._activities, known, self._claims, self._publish_heartbeat)
+        surroundings = Surroundings(self._activities, known, self._claims, self._publish_heartbeat, self._disturbance)
         for queue in self._own.queues:
             self._open(queue, surroundings)
 

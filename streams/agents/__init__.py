@@ -5,6 +5,7 @@ from typing import Any
 
 from schemas import topics
 from schemas.policy import Policy
+from streams.agents.chaos import chaos_agent
 from streams.agents.deliberation import deliberation_agent
 from streams.agents.gateway import ROUTES, gateway
 from streams.agents.naming import Naming
@@ -39,4 +40,5 @@ def _agents(naming: Naming, measures: Measures, in_force: Policy | None) -> Mapp
         topics.DELIBERATOR: lambda: deliberation_agent(naming, measures, tenants),
         topics.ORCHESTRATOR: lambda: orchestrator_agent(naming, measures, queues),
         topics.RECOVERER: lambda: recovery_agent(naming, measures),
+        topics.CHAOS_AGENT: lambda: chaos_agent(naming, measures),
     }

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from handlers.chaos import admitting as chaos
 from handlers.gateway import DECISION_VERSION, Admission, Refused
 from handlers.operators import Ordered
 from handlers.senders import Sent
@@ -74,6 +75,7 @@ ROUTES = (
             RecoveryCommand, lambda command: command.service, order=lambda command: Ordered(command.requested_by)
         ),
     ),
+    Route(topics.GATEWAY_CHAOS, topics.IN_CHAOS, topics.CHAOS_REQUESTS, chaos.ADMISSION),
 )
 """Every way in. Each row is an agent of its own, so that a flood on one topic delays nothing on another."""
 

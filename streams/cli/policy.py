@@ -144,6 +144,14 @@ async def _in_force(settings: EngineSettings) -> PublishedPolicy:
     return current
 
 
+def _chaos(shown: Policy) -> str:
+    limits = shown.chaos
+    if limits is None:
+        return "none is allowed"
+    targets, at_once = ", ".join(map(clean, limits.targets)), count(limits.at_once, "scenario")
+    return f"on {targets}, at most {length(limits.max_duration)}, {at_once} at once"
+
+
 def _show(shown: Policy) -> None:
     say(f"{'epoch':<13} {shown.epoch}", "bold")
     owners = ", ".join(map(clean, shown.owners)) or "none named: whoever may write to control publishes"
@@ -155,6 +163,7 @@ def _show(shown: Policy) -> None:
         ("own topics", ", ".join(shown.tenant_topics) or "no tenant has deliveries apart"),
         ("queues", ", ".join(shown.queues)),
         ("workflows", f"known for {length(shown.keep_closed_workflows)} once they are closed"),
+        ("chaos", _chaos(shown)),
     ):
         say(f"{name:<13} {value}")
     say("")

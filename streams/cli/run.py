@@ -36,7 +36,8 @@ _RUNNABLE = (*topics.LANE_AGENTS, topics.HEALTH_TABLE)
 @click.command()
 @click.argument("agents", nargs=-1, type=click.Choice(_RUNNABLE), metavar="[AGENT]...")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes to run.")
-def run(agents: tuple[str, ...], workers: int) -> None:
+@click.option("--chaos", is_flag=True, help="Let chaos be done here that operators order ('acgs chaos').")
+def run(agents: tuple[str, ...], workers: int, *, chaos: bool) -> None:
     r"""Run agents on the configured broker until Ctrl-C or SIGTERM.
 
     Without an AGENT, all of them. The lanes of an agent are shared between all workers that run it, here and elsewhere;
@@ -55,7 +56,7 @@ def run(agents: tuple[str, ...], workers: int) -> None:
     lanes = tuple(agent for agent in agents if agent != topics.HEALTH_TABLE)
     supervisors = list[Supervisor]()
     if lanes or not agents:
-        supervisors.append(Supervisor(lane_worker(*lanes), workers=workers))
+        supervisors.append(Supervisor(lane_worker(*lanes, chaos=chaos), workers=workers))
     if topics.HEALTH_TABLE in agents or not agents:
         ports_taken = workers if supervisors else 0
         count = 1 if supervisors else workers

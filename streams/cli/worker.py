@@ -13,8 +13,10 @@ from prometheus_client import CollectorRegistry
 from compensation.activity_set import ActivitySet
 from schemas.topics import DEFAULT_QUEUE
 from streams import loop
+from streams.activities.disturbance import UNDISTURBED
 from streams.activities.loading import load
 from streams.activities.worker import ActivityWorker, WorkerSettings
+from streams.chaos.process import Chaos
 from streams.claims import ClaimStore, open_claims
 from streams.cli.output import clean, count, say, text
 from streams.cli.session import settings as read_settings
@@ -50,6 +52,7 @@ _MAX_CONCURRENCY: Final = 100_000
     help="Seconds that running activities may take to end when the worker is told to.",
 )
 @click.option("--claims", metavar="FOLDER|s3://...", help="Where results and inputs above 16 KiB are kept.")
+@click.option("--chaos", is_flag=True, help="Let chaos be done here that operators order ('acgs chaos').")
 @click.option("--with-parent", is_flag=True, hidden=True, help="End when standard input does.")
 def worker(
     activities: str,
@@ -58,6 +61,7 @@ def worker(
     concurrency: int,
     drain_timeout: float,
     claims: str | None,
+    chaos: bool,
     with_parent: bool,
 ) -> None:
     r"""Run the activities of a Python module for the workflows that ask for them, until Ctrl-C or SIGTERM.
@@ -80,19 +84,27 @@ def worker(
         queues=tuple(dict.fromkeys(queues)), concurrency=concurrency, drain_timeout=timedelta(seconds=drain_timeout)
     )
     store = None if claims is None else open_claims(claims)
-    loop.run(_serve(served, read_settings(), own, store, with_parent=with_parent))
+    loop.run(_serve(served, read_settings(), own, store, has_chaos=chaos, with_parent=with_parent))
 
 
 async def _serve(
-    activities: ActivitySet, settings: Settings, own: WorkerSettings, claims: ClaimStore | None, *, with_parent: bool
+    activities: ActivitySet,
+    settings: Settings,
+    own: WorkerSettings,
+    claims: ClaimStore | None,
+    *,
+    has_chaos: bool,
+    with_parent: bool,
 ) -> None:
     """Serves until a signal. Ends the process itself where cancelled activities may go on: else it would wait."""
     registry = CollectorRegistry()
     engine = settings.engine(client_id=settings.worker_id or f"{socket.gethostname()}-{os.getpid()}")
-    made = ActivityWorker(activities, engine, own, ActivityMeasures(registry), claims)
+    chaos = Chaos(engine, registry) if has_chaos else None
+    disturbance = chaos.calls if chaos else UNDISTURBED
+    made = ActivityWorker(activities, engine, own, ActivityMeasures(registry), claims, disturbance=disturbance)
     try:
         await serve(
-            made,
+            chaos.around(made, [f"queue:{queue}" for queue in own.queues]) if chaos else made,
             registry,
             name=f"worker {engine.client_id}",
             metrics=(settings.metrics_host, settings.metrics_port),

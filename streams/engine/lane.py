@@ -14,6 +14,7 @@ from streams.engine.admin import Admin
 from streams.engine.agent import Agent, Control
 from streams.engine.budget import TurnBudget
 from streams.engine.client import EngineSettings
+from streams.engine.disturbance import UNDISTURBED, Disturbance
 from streams.engine.errors import EngineError, LaneHeldError
 from streams.engine.metrics import LaneMetrics
 from streams.engine.records import Record, Row
@@ -81,10 +82,12 @@ class Lane(Generic[Row, Control]):
         source: Source,
         metrics: LaneMetrics,
         on_stuck: Callable[[], None],
+        disturbance: Disturbance = UNDISTURBED,
     ) -> None:
         self.agent, self.partition = agent, partition
+        self._disturbance = disturbance
         self._settings, self._source, self._metrics, self._on_stuck = settings, source, metrics, on_stuck
-        self._writer = TurnWriter(agent, partition, settings)
+        self._writer = TurnWriter(agent, partition, settings, disturbance)
         self._state: LaneState[Row, Control] = LaneState()
         self._bounds: Bounds | None = None
         self._bounds_control: Control | None = None
@@ -248,6 +251,9 @@ class Lane(Generic[Row, Control]):
         if timeout != 0:
             await self._wait(timeout)
             return
+        await self._disturbance.before_turn(self.agent.name, self.partition)
+        if not self._may_turn:
+            return  # it has lost its partition, or is to end, while it was held up
         self._quiet.clear()
         try:
             await self._take_turn()
@@ -347,6 +353,10 @@ class Lane(Generic[Row, Control]):
 
     def _is_control(self, topic: str) -> bool:
         return self.agent.control is not None and topic == self.agent.control.topic
+
+    @property
+    def _may_turn(self) -> bool:
+        return self._owned and self._opened and self._begun and not self._closing
 
     @property
     def _can_turn(self) -> bool:

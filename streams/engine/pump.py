@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from streams.engine import client
 from streams.engine.agent import Agent, Control
 from streams.engine.client import Consumer, EngineSettings, TopicPartition
+from streams.engine.disturbance import UNDISTURBED, Disturbance
 from streams.engine.errors import ConfigurationError, EngineError
 from streams.engine.lane import Chunk, Lane
 from streams.engine.metrics import EngineMetrics
@@ -33,8 +34,14 @@ class Pump(Generic[Row, Control]):
     starts from them.
     """
 
-    def __init__(self, agent: Agent[Row, Control], settings: EngineSettings, metrics: EngineMetrics) -> None:
-        self._agent, self._settings, self._metrics = agent, settings, metrics
+    def __init__(
+        self,
+        agent: Agent[Row, Control],
+        settings: EngineSettings,
+        metrics: EngineMetrics,
+        disturbance: Disturbance = UNDISTURBED,
+    ) -> None:
+        self._agent, self._settings, self._metrics, self._disturbance = agent, settings, metrics, disturbance
         self._lanes: dict[int, Lane[Row, Control]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
@@ -223,6 +230,7 @@ class Pump(Generic[Row, Control]):
             source=self,
             metrics=self._metrics.lane(self._agent.name, partition),
             on_stuck=self._rejoin.set,
+            disturbance=self._disturbance,
         )
         self._lanes[partition] = lane
         self._tasks[partition] = asyncio.create_task(lane.run(), name=f"lane {self._agent.name}/{partition}")

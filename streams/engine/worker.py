@@ -9,6 +9,7 @@ from typing import Any
 
 from streams.engine.agent import Agent
 from streams.engine.client import EngineSettings
+from streams.engine.disturbance import UNDISTURBED, Disturbance
 from streams.engine.metrics import EngineMetrics
 from streams.engine.pump import Pump
 from streams.engine.status import LaneStatus
@@ -40,14 +41,23 @@ class Health:
 
 
 class Worker:
-    """Runs agents until stop(). Each agent's lanes are shared with the other workers of its group."""
+    """Runs agents until stop(). Each agent's lanes are shared with the other workers of its group.
+
+    Its lanes may be disturbed on purpose.
+    """
 
     def __init__(
-        self, agents: Sequence[Agent[Any, Any]], settings: EngineSettings, metrics: EngineMetrics, *, lanes_topic: str
+        self,
+        agents: Sequence[Agent[Any, Any]],
+        settings: EngineSettings,
+        metrics: EngineMetrics,
+        *,
+        lanes_topic: str,
+        disturbance: Disturbance = UNDISTURBED,
     ) -> None:
         self._settings, self._metrics = settings, metrics
         self._teller = Teller(settings, lanes_topic)
-        self._pumps = [Pump(agent, settings, metrics) for agent in agents]
+        self._pumps = [Pump(agent, settings, metrics, disturbance) for agent in agents]
         self._beat = time.monotonic()
         self._stopping = asyncio.Event()
 

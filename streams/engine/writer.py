@@ -9,6 +9,7 @@ from enum import Enum, auto
 from streams.engine import client, restore
 from streams.engine.agent import Agent, Control
 from streams.engine.client import Batch, Delivered, EngineSettings, Producer
+from streams.engine.disturbance import UNDISTURBED, Disturbance
 from streams.engine.records import Row
 from streams.engine.turn import Bounds, Output, Turn
 
@@ -34,8 +35,14 @@ class TurnWriter:
     ends what was open, and the changelog then says what had committed. See renew().
     """
 
-    def __init__(self, agent: Agent[Row, Control], partition: int, settings: EngineSettings) -> None:
-        self._agent, self._partition, self._settings = agent, partition, settings
+    def __init__(
+        self,
+        agent: Agent[Row, Control],
+        partition: int,
+        settings: EngineSettings,
+        disturbance: Disturbance = UNDISTURBED,
+    ) -> None:
+        self._agent, self._partition, self._settings, self._disturbance = agent, partition, settings, disturbance
         self._transactional_id = settings.transactional_id(agent.name, partition)
         self._producer: Producer | None = None
         self._changelog_next = 0
@@ -53,6 +60,7 @@ class TurnWriter:
 
     async def _start_producer(self) -> None:
         await self.abandon()
+        await self._disturbance.reach_broker(self._agent.name, self._partition)
         producer = client.transactional_producer(self._settings, self._transactional_id)
         self._producer = producer
         async with asyncio.timeout(self._settings.turn_timeout.total_seconds()):
@@ -96,14 +104,18 @@ class TurnWriter:
         producer = self._producer
         if producer is None:
             raise RuntimeError("write() before start()")
+        disturbance, agent, lane = self._disturbance, self._agent.name, self._partition
         async with asyncio.timeout(self._settings.turn_timeout.total_seconds()):
+            await disturbance.reach_broker(agent, lane)
             built = await _build(producer, turn, bounds)
             await producer.begin_transaction()
             # No await between the sends gives way to the client's sender: all partitions join in one request.
             deliveries = [await producer.send_batch(batch, topic, partition=p) for topic, p, batch in built]
             results = await asyncio.gather(*deliveries, return_exceptions=True)
             self._raise_first(results)
+            await disturbance.before_commit(agent, lane)
             await producer.commit_transaction()
+            await disturbance.after_commit(agent, lane)
         self._changelog_next = max(
             result.offset + batch.record_count() - 1
             for (topic, _, batch), result in zip(built, results, strict=True)

@@ -11,6 +11,7 @@ from schemas.activity import ActivityCommand, Direction
 from schemas.policy import Policy, published
 from streams.activities.attempt import Attempt
 from streams.activities.calling import Answer, Surroundings
+from streams.activities.disturbance import UNDISTURBED, CallDisturbance
 from streams.activities.generations import Generations
 from streams.claims import ClaimStore
 from tests.support.product import HASH, policy
@@ -45,7 +46,13 @@ def command(activity: str, number: int = 0, **changes: Any) -> ActivityCommand: 
 class Runner:
     """Runs attempts at some activities, and keeps what is said of them."""
 
-    def __init__(self, *activities: object, document: Policy | None = None, claims: ClaimStore | None = None) -> None:
+    def __init__(
+        self,
+        *activities: object,
+        document: Policy | None = None,
+        claims: ClaimStore | None = None,
+        disturbance: CallDisturbance = UNDISTURBED,
+    ) -> None:
         self.answer: Answer | None = None
         self.is_answered, self.is_over = asyncio.Event(), asyncio.Event()
         self.heartbeats: list[bytes | None] = []
@@ -54,6 +61,7 @@ class Runner:
             Generations(published((document or policy()).canonical())),
             claims,
             lambda _, details: self.heartbeats.append(details),
+            disturbance,
         )
 
     def start(self, wanted: ActivityCommand, *, may_have_begun: bool = False) -> Attempt:

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from streams.engine.agent import Agent
 from streams.engine.client import EngineSettings
+from streams.engine.disturbance import UNDISTURBED, Disturbance
 from streams.engine.metrics import EngineMetrics
 from streams.engine.status import LaneStatus, State
 from streams.engine.worker import Worker
@@ -18,10 +19,13 @@ from tests.support.eventually import eventually
 class RunningWorker:
     """A worker, its task and what it measures."""
 
-    def __init__(self, agents: Sequence[Agent[Any, Any]], settings: EngineSettings) -> None:
+    def __init__(
+        self, agents: Sequence[Agent[Any, Any]], settings: EngineSettings, disturbance: Disturbance = UNDISTURBED
+    ) -> None:
         self.registry = CollectorRegistry()
         metrics = EngineMetrics(self.registry)
-        self.worker = Worker(agents, settings, metrics, lanes_topic=f"{settings.prefix}lanes")
+        lanes_topic = f"{settings.prefix}lanes"
+        self.worker = Worker(agents, settings, metrics, lanes_topic=lanes_topic, disturbance=disturbance)
         self.task = asyncio.create_task(self.worker.run())
 
     def lanes(self, *states: State) -> list[LaneStatus]:
@@ -49,9 +53,11 @@ class RunningWorker:
 
 
 @asynccontextmanager
-async def running(agents: Sequence[Agent[Any, Any]], settings: EngineSettings) -> AsyncIterator[RunningWorker]:
+async def running(
+    agents: Sequence[Agent[Any, Any]], settings: EngineSettings, disturbance: Disturbance = UNDISTURBED
+) -> AsyncIterator[RunningWorker]:
     """A worker that is stopped in good order at the end."""
-    started = RunningWorker(agents, settings)
+    started = RunningWorker(agents, settings, disturbance)
     try:
         yield started
     finally:

@@ -22,7 +22,7 @@ def may(principal: str, operation: str, topic: str) -> bool:
 
 def test_producers_write_public_topics_and_touch_nothing_else() -> None:
     own = [acl for acl in FOUND if acl.principal == "User:producers"]
-    assert {acl.name for acl in own} == PUBLIC - {"acgs.in.decisions", "acgs.in.recovery"}
+    assert {acl.name for acl in own} == PUBLIC - {"acgs.in.decisions", "acgs.in.recovery", "acgs.in.chaos"}
     assert all(acl.operations == ("Describe", "Write") and not acl.prefixed for acl in own)
 
 
@@ -58,6 +58,16 @@ def test_a_lanes_transactional_ids_are_its_own() -> None:
 def test_nobody_from_outside_writes_behind_the_gateway(topic: str) -> None:
     outside = {acl.principal for acl in FOUND} - LANES - TOOLS
     assert not [principal for principal in outside if may(principal, "Write", f"acgs.{topic}")]
+
+
+def test_operators_order_chaos_and_only_its_agents_say_what_is_in_force() -> None:
+    assert may("User:operators", "Write", "acgs.in.chaos")
+    writers = {acl.principal for acl in FOUND if may(acl.principal, "Write", "acgs.chaos")}
+    assert writers == {"User:chaos"}
+    passing = {acl.principal for acl in FOUND if may(acl.principal, "Write", "acgs.chaos-requests")} - TOOLS
+    assert passing == {"User:chaos", "User:gateway-chaos"}
+    for reader in ("triage", "activity-workers", "operators"):
+        assert may(f"User:{reader}", "Read", "acgs.chaos")
 
 
 def test_a_tenants_agents_read_their_own_deliveries_only() -> None:

@@ -35,6 +35,16 @@ def test_it_is_written_as_people_edit_it() -> None:
     assert sum(line.startswith("#") for line in default_policy_text().splitlines()) > 30
 
 
+def test_its_example_of_chaos_can_be_used_as_it_stands() -> None:
+    lines = default_policy_text().splitlines()
+    first = lines.index("# [chaos]")
+    example = [line.removeprefix("# ") for line in lines[first : first + 4]]
+    limits = from_toml("\n".join([*lines[:first], *example, *lines[first + 4 :]])).chaos
+    assert limits is not None
+    assert (limits.targets, limits.max_duration) == (("agent:triage", "queue:*", "service:*"), timedelta(minutes=2))
+    assert POLICY.chaos is None
+
+
 def test_it_knows_the_tools_of_software_agents() -> None:
     tools = {"submit", "end", "noop", "search", "open_file", "edit_file", "create_file", "run_command"}
 

@@ -11,6 +11,7 @@ from streams.agents.gateway import ROUTES
 from streams.agents.naming import Naming
 
 OUTSIDE = {"producers", topics.APPROVERS}
+MAY_PUBLISH = {*OUTSIDE, "services", "operators"}
 EVERYTHING = catalogue(["acme"], ["payments"])
 by_name = {topic.name: topic for topic in EVERYTHING}
 
@@ -34,12 +35,12 @@ def test_every_topic_bears_the_brokers_time(topic: Topic) -> None:
     assert topic.configuration(1)["message.timestamp.type"] == "LogAppendTime"
 
 
-def test_only_public_topics_are_for_producers_and_the_broker_bounds_what_they_expand_to() -> None:
+def test_only_public_topics_are_written_from_outside_and_the_broker_bounds_what_they_expand_to() -> None:
     public = [topic for topic in EVERYTHING if topic.public]
     assert [topic.name for topic in public] == [route.public for route in ROUTES]
     for topic in EVERYTHING:
-        assert topic.public or not OUTSIDE & set(topic.writers)
-        assert not topic.public or set(topic.writers) <= OUTSIDE | {"operators", "services"}
+        assert not OUTSIDE & set(topic.writers) or topic.public
+        assert not topic.public or set(topic.writers) <= MAY_PUBLISH
         assert (topic.configuration(1).get("compression.type") == "uncompressed") == topic.public
 
 

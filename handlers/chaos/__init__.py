@@ -1,0 +1,1 @@
+"""Decisions on chaos: what may be done, for how long, and how it ends."""
