@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, Strict, ValidationError, model_vali
 from schemas.errors import PolicyError
 from schemas.message import MessageType
 from schemas.model import Contract, Name, Rfc3339, Score
-from schemas.registry import OWNER, Approver, PublicKey, Relay, Sender
+from schemas.registry import OWNER, Approver, PublicKey, Relay, Sender, persons
 from schemas.topics import DEFAULT_QUEUE
 from schemas.weights import Weights
 
@@ -231,6 +231,8 @@ class Policy(Contract):
                 raise ValueError(f"owner {owner!r} is no approver with a key")
         if len(self.owners) < OWNERS_TO_AGREE:
             raise ValueError(f"{OWNERS_TO_AGREE} owners must sign a change, so there must be as many")
+        if all(self.are_one_person(self.owners[0], owner) for owner in self.owners):
+            raise ValueError("all owners count as one person, since `operates` joins them: nobody could sign with them")
         return self
 
     @model_validator(mode="after")
@@ -257,6 +259,10 @@ class Policy(Contract):
         """The approver of that id."""
         return self._approvers.get(id_)
 
+    def are_one_person(self, one: str, other: str) -> bool:
+        """Whether two ids, of approvers or of who asks, count as the same person: `operates` joins them."""
+        return self._persons.get(one, one) == self._persons.get(other, other)
+
     def relay_key(self, id_: str, key_id: str) -> PublicKey | None:
         """A callback server's key."""
         return next((key for relay in self.relays if relay.id == id_ for key in relay.keys if key.id == key_id), None)
@@ -268,6 +274,10 @@ class Policy(Contract):
     @cached_property
     def _approvers(self) -> Mapping[str, Approver]:
         return {approver.id: approver for approver in self.approvers}
+
+    @cached_property
+    def _persons(self) -> Mapping[str, str]:
+        return persons(self.approvers)
 
     @cached_property
     def _senders(self) -> Mapping[tuple[str, str], Sender]:

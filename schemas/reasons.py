@@ -125,7 +125,7 @@ MEANINGS: dict[Reason, str] = {
     Reason.WRONG_TENANT: "the approver has no say on items of this tenant",
     Reason.WRONG_ROLE: "the approver has none of the roles that the item asks for",
     Reason.REQUESTER: "the approver is who asks",
-    Reason.OPERATES_REQUESTER: "the approver operates who asks",
+    Reason.OPERATES_REQUESTER: "the approver and who asks count as one person: `operates` joins them",
     Reason.ALREADY_VOTED: "the approver has voted on this item",
     Reason.SAME_PERSON: "somebody who counts as the same person has voted on this item",
     Reason.REPLAYED: "this decision has been counted before",
