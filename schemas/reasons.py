@@ -41,6 +41,7 @@ class Reason(StrEnum):
     DUPLICATE_ITEM = "duplicate_item"
     INVALID_ITEM = "invalid_item"
     INVALID_POLICY = "invalid_policy"
+    EPOCH_PENDING = "epoch_pending"
     TOO_MANY_HELD = "too_many_held"
     UNKNOWN_ITEM = "unknown_item"
     ITEM_CLOSED = "item_closed"
@@ -104,6 +105,7 @@ MEANINGS: dict[Reason, str] = {
     Reason.DUPLICATE_ITEM: "there is, or was, an item with the same message and bytes",
     Reason.INVALID_ITEM: "the held record does not say what its item says it does",
     Reason.INVALID_POLICY: "the proposed policy cannot follow the one in force",
+    Reason.EPOCH_PENDING: "owners have signed an epoch that is not in force in this lane yet",
     Reason.TOO_MANY_HELD: "its sender has as many items waiting as the policy allows",
     Reason.UNKNOWN_ITEM: "there is no item of this id, or it is closed and forgotten",
     Reason.ITEM_CLOSED: "the item has been decided",

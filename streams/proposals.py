@@ -9,9 +9,10 @@ from pydantic import ValidationError
 from schemas.deliberation import CHANGE_POLICY, DeliberationStatus
 from schemas.message import AgentMessage
 from schemas.policy import Policy
+from schemas.reasons import Reason
 from schemas.topics import MAX_MESSAGE_BYTES
 from streams import control, policy_changes
-from streams.approvals import ApprovalClient, PendingItem
+from streams.approvals import ApprovalClient, ItemRefusedError, PendingItem
 from streams.engine.client import EngineSettings
 from streams.errors import PolicyRefusedError
 
@@ -23,7 +24,8 @@ async def propose(settings: EngineSettings, document: Policy, proposer: str) -> 
     """Puts the next epoch before its owners; returns how the item stands once it waits.
 
     Raises:
-        PolicyRefusedError: it is not the next epoch, no owners are named who could sign, or it is too large.
+        PolicyRefusedError: it is not the next epoch, no owners are named who could sign, it is too large, or an epoch
+            that has been signed is not in force everywhere yet.
         InstallationError: a topic is missing, or one for a tenant or queue that the document names.
         ItemRefusedError: it was rejected, with the reason.
         DeliberationTimeoutError: nobody has taken it in time; it may still be.
@@ -42,7 +44,14 @@ async def propose(settings: EngineSettings, document: Policy, proposer: str) -> 
         raise PolicyRefusedError(f"the proposal has {len(value)} bytes, allowed are {MAX_MESSAGE_BYTES}")
     said = AgentMessage.model_validate_json(value)
     async with ApprovalClient(settings) as client:
-        return await client.hold(said.message_id, said.conversation_id, value)
+        try:
+            return await client.hold(said.message_id, said.conversation_id, value)
+        except ItemRefusedError as refused:
+            if refused.reason == Reason.EPOCH_PENDING:
+                raise PolicyRefusedError(
+                    f"nothing is proposed: {refused.detail}, once 'acgs policy show' shows it, against what it says"
+                ) from refused
+            raise
 
 
 def _message(document: Policy, in_force: Policy, proposer: str) -> dict[str, object]:

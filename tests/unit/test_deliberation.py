@@ -466,6 +466,22 @@ def test_of_two_proposals_of_one_epoch_the_second_to_be_signed_expires() -> None
     assert [value for _, value in epochs(desk)] == [owned(2, max_held_per_sender=7).canonical()] * PARTITIONS
 
 
+def test_owners_whom_a_signed_epoch_puts_out_sign_no_other_before_it_is_in_force() -> None:
+    desk = Desk(owned())
+    following, theirs = owned(2, owners=("bob", "eve")), owned(3, owners=("ann", "eve"))
+    first, other = desk.hold(proposal(desk, following)), desk.hold(proposal(desk, owned(2, max_held_per_sender=9), 1))
+    desk.take(decide("ann", other), decide("ann", first), decide("eve", first))
+    desk.hold(proposal(desk, theirs, 2))
+    assert desk.reasons == ["epoch_pending"]
+    desk.take(decide("eve", other))
+    assert states(desk) == [APPROVED, EXPIRED]
+    assert desk.verdicts[-1].why == "epoch 2 is being put in force; propose again"
+    desk.publish(following)
+    again = desk.hold(proposal(desk, theirs, 3))
+    desk.take(decide("eve", again), decide("ann", again))
+    assert (desk.reasons, len(epochs(desk))) == (["epoch_pending", "wrong_role"], PARTITIONS)
+
+
 @pytest.mark.parametrize(
     ("policy", "proposed"),
     [
