@@ -202,6 +202,7 @@ class Policy(Contract):
             raise ValueError("an accepted hash is listed twice")
         if min(tier.at_least for tier in self.tiers) > self.hold_at:
             raise ValueError("no tier covers scores from hold_at up to the lowest tier's at_least")
+        _require_distinct("tier", [tier.name for tier in self.tiers])
         if len({tier.at_least for tier in self.tiers}) != len(self.tiers):
             raise ValueError("two tiers begin at the same score")
         if self.unknown_tool < self.hold_at:

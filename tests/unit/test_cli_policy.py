@@ -1,16 +1,21 @@
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from schemas.policy import AcceptedHash, Policy, from_toml
+from schemas.policy import AcceptedHash, Policy, Tier, Tool, Verb, from_toml
+from schemas.registry import Approver, Sender
+from schemas.weights import SensitiveTarget, Weights
 from streams.cli.main import main
 from streams.policies import default_policy
 from streams.policy_changes import ABSENT, Change, between, to_toml
 from tests.support.product import HASH, NEXT_HASH, policy
-from tests.support.signing import approver, owners
+from tests.support.signing import approver, owners, public
 
 
 def check(file: Path) -> Result:
@@ -80,6 +85,95 @@ def test_two_policies_that_differ_in_their_number_only_are_the_same() -> None:
 )
 def test_a_change_is_told_with_its_place(after: Policy, change: Change) -> None:
     assert change in between(policy(), after)
+
+
+KEYS = st.sampled_from("abc").map(lambda name: (public(name),))
+NAMES = st.sampled_from(["planner", "a", "a.keys", "a/b", "b"])
+HASHES = [HASH, HASH[:8] + "deadbeef", HASH[:15] + "0", NEXT_HASH]
+TIERS = [
+    Tier(name=name, at_least=at_least, approvals=approvals, roles=("lead", "security"), deadline=timedelta(hours=4))
+    for name, at_least, approvals in (("high", 8_000, 2), ("high", 8_000, 1), ("severe", 9_000, 2), ("grave", 8_000, 2))
+]
+
+
+SENDERS = st.builds(Sender, agent=NAMES, tenant_id=NAMES, keys=KEYS)
+PEOPLE = st.builds(
+    Approver, id=NAMES, accounts=st.dictionaries(NAMES, st.sampled_from(["U1", "U2", "U3", "U4"]), max_size=1)
+)
+TARGETS = st.builds(SensitiveTarget, name=NAMES, read=st.integers(0, 1), change=st.just(1))
+SAID = {
+    "accepted_hashes": st.lists(st.sampled_from(HASHES), min_size=1, max_size=2, unique=True).map(
+        lambda hashes: tuple(AcceptedHash(hash=one) for one in hashes)
+    ),
+    "tiers": st.sampled_from([(TIERS[0],), (TIERS[1],), (TIERS[3],), (TIERS[0], TIERS[2]), (TIERS[2], TIERS[0])]),
+    "senders": st.lists(
+        SENDERS, max_size=2, unique_by=(lambda one: (one.tenant_id, one.agent), lambda one: one.keys)
+    ).map(tuple),
+    "approvers": st.lists(
+        PEOPLE, max_size=2, unique_by=(lambda one: one.id, lambda one: tuple(one.accounts.values()))
+    ).map(tuple),
+    "signed_tenants": st.lists(NAMES, max_size=2).map(tuple),
+    "tools": st.dictionaries(NAMES, st.sampled_from([Tool(verb=Verb.READ), Tool(verb=Verb.PAY)]), max_size=2),
+    "weights": st.lists(TARGETS, max_size=2).map(lambda targets: Weights(targets=tuple(targets))),
+}
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[Policy, Policy]:
+    """Two policies, of which the second says one thing anew, which may be the same."""
+    drawn = {name: draw(each) for name, each in SAID.items()}
+    name = draw(st.sampled_from(sorted(SAID)))
+    return said(1, drawn), said(draw(st.integers(1, 2)), {**drawn, name: draw(SAID[name])})
+
+
+def said(epoch: int, drawn: Mapping[str, object]) -> Policy:
+    builtin = {name: value for name, value in policy(epoch) if name != "verb_points"}
+    return Policy.model_validate({**builtin, **drawn})
+
+
+def unnumbered(one: Policy) -> bytes:
+    return one.model_copy(update={"epoch": 1}).canonical()
+
+
+@settings(max_examples=300, deadline=None)
+@given(pairs())
+def test_no_change_is_told_if_and_only_if_two_policies_say_the_same(pair: tuple[Policy, Policy]) -> None:
+    one, other = pair
+    changes = between(one, other)
+    assert (changes == []) == (unnumbered(one) == unnumbered(other))
+    assert all(change.before != change.after for change in changes)
+    assert len({change.place for change in changes}) == len(changes)
+
+
+def test_another_key_of_a_sender_is_told_where_another_tenant_has_one_of_that_name() -> None:
+    def of(bank: str) -> Policy:
+        senders = [Sender(agent="planner", tenant_id=t, keys=(public(k),)) for t, k in (("bank", bank), ("shop", "s"))]
+        return policy(senders=tuple(senders))
+
+    (change,) = between(of("good"), of("evil"))
+    assert change.place == "senders.bank.planner.keys"
+    assert public("evil").public_key in change.after
+
+
+def test_another_hash_with_the_same_beginning_is_told_so_that_the_two_differ() -> None:
+    other = HASH[:8] + "deadbeef"
+    changes = between(policy(hashes=(HASH,)), policy(hashes=(other,)))
+    assert [(change.place, change.before, change.after) for change in changes] == [
+        (f"accepted_hashes.{HASH[:9]}...", "yes", ABSENT),
+        (f"accepted_hashes.{other[:9]}...", ABSENT, "yes"),
+    ]
+
+
+def test_another_order_is_told() -> None:
+    two = approver("a.b"), approver("c")
+    (change,) = between(policy(approvers=two), policy(approvers=two[::-1]))
+    assert change == Change("approvers, in order", "a.b, c", "c, a.b")
+
+
+def test_two_tiers_of_one_name_are_no_policy() -> None:
+    said = policy().model_copy(update={"tiers": (TIERS[0], TIERS[2].model_copy(update={"name": "high"}))})
+    with pytest.raises(ValidationError, match="tier 'high' is there twice"):
+        Policy.model_validate_json(said.canonical())
 
 
 def test_a_hash_that_is_being_withdrawn_is_told_by_its_beginning() -> None:
