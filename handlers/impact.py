@@ -48,7 +48,7 @@ _SHOWN = 48
 """How much of a name stands on a card."""
 
 
-def score(message: Mapping[str, JsonValue], published: PublishedPolicy, *, sender_verified: bool = True) -> ScoreCard:
+def score(message: Mapping[str, JsonValue], published: PublishedPolicy, *, sender_verified: bool) -> ScoreCard:
     """The impact of a message that passed the gateway, under a policy.
 
     Never raises for a message that keeps the contract. What cannot be scored weighs at least `unknown_tool`, and so

@@ -39,7 +39,7 @@ def command(value: bytes, view: Surroundings, scorer: Scorer, *, verified: bool)
     if isinstance(asked, Refused):
         return asked
     if asked.command is CommandKind.START:
-        return started(asked, view, scorer)
+        return started(asked, view, scorer, verified=verified)
     found = _open(asked.workflow_id, view)
     if isinstance(found, Refused):
         return found

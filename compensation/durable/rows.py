@@ -13,7 +13,8 @@ from compensation.errors import CompensationError
 from compensation.rows import Awaits, NodeRow, WorkflowRow
 from schemas.workflow import StepStatus, WorkflowState
 
-_VERSION = 1
+_VERSION = 2
+_READ = frozenset({1, _VERSION})
 _CASE, _HEAD, _LEAF, _CLOSED = "case/", "head/", "node/", "closed"
 
 
@@ -21,7 +22,7 @@ class Case(NamedTuple):
     """What a workflow was started with.
 
     `input` is JSON. `content` is the SHA-256 of all that makes two starts the same. `secret` is what the tokens of
-    attempts are derived from.
+    attempts are derived from. `verified`: whether a signature proved who started it; rows of version 1 do not say so.
     """
 
     prepared: Prepared
@@ -35,6 +36,7 @@ class Case(NamedTuple):
     secret: str
     content: str
     started_ms: int
+    verified: bool = False
 
 
 class Head(NamedTuple):
@@ -113,7 +115,7 @@ def decode(value: bytes) -> Row:
         CompensationError: written by a later version of this program.
     """
     version, kind, *written = orjson.loads(value)
-    if version != _VERSION:
+    if version not in _READ:
         raise CompensationError(f"a workflow's row of version {version}: run a release that knows it")
     if kind == _LEAF:
         row, result, details, item = written

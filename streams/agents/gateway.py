@@ -14,7 +14,7 @@ from schemas.deliberation import key_of
 from schemas.effects import Headers
 from schemas.message import AgentMessage
 from schemas.policy import PublishedPolicy
-from schemas.workflow import OPERATORS_COMMANDS, WorkflowCommand
+from schemas.workflow import OPERATORS_COMMANDS, CommandKind, WorkflowCommand
 from streams.agents.control import control_input
 from streams.agents.naming import Naming
 from streams.engine.agent import Agent, View
@@ -22,7 +22,10 @@ from streams.engine.records import Emit, Record
 from streams.metrics import Measures
 
 
-def _order(command: WorkflowCommand) -> Ordered | None:
+def _who_asks(command: WorkflowCommand) -> Sent | Ordered | None:
+    """A start is an agent's, as a message is; some orders are an operator's; the others anybody may give."""
+    if command.command is CommandKind.START:
+        return Sent(command.tenant_id, command.requested_by)
     return Ordered(command.requested_by) if command.command in OPERATORS_COMMANDS else None
 
 
@@ -44,14 +47,14 @@ ROUTES = (
         Admission(
             AgentMessage,
             lambda message: message.conversation_id.lower(),
-            sender=lambda message: Sent(message.tenant_id, message.from_agent),
+            who=lambda message: Sent(message.tenant_id, message.from_agent),
         ),
     ),
     Route(
         topics.GATEWAY_WORKFLOWS,
         topics.IN_WORKFLOWS,
         topics.WORKFLOWS,
-        Admission(WorkflowCommand, lambda command: command.workflow_id, order=_order),
+        Admission(WorkflowCommand, lambda command: command.workflow_id, who=_who_asks),
     ),
     Route(
         topics.GATEWAY_DECISIONS,
