@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from handlers.deliberation.quorum import Approval, filled
-from handlers.signatures import is_signed, void
+from handlers.signatures import is_signed_again, void
 from schemas.decision import Decision, ItemKind, Vote
 from schemas.deliberation import CountedVote, DeliberationItem
 from schemas.effects import Refused
@@ -22,7 +22,7 @@ def check_signer(decision: Decision, policy: Policy, signed_ms: int, now_ms: int
     key = _key(decision, approver, policy)
     if isinstance(key, Refused):
         return key
-    if not is_signed(key.raw, decision.signature, decision.signed_bytes):
+    if not is_signed_again(key.raw, decision.signature, decision.signed_bytes):
         return Refused(Reason.BAD_SIGNATURE, f"key {key.id} has not signed this decision as it stands")
     return void(key, signed_ms, now_ms)
 
