@@ -179,7 +179,8 @@ class DeliberationStatus(Contract):
     """On the compacted `deliberation-status`, under the item's id: how it stands.
 
     `partition` and `offset` are where the held record stands on `deliberation`. `deadline` is None for an item from
-    before the agent's first run, until that begins. `by` is who decided alone: by a veto.
+    before the agent's first run, until that begins. `by` is who decided alone: by a veto. `reopenable` is whether what
+    it held is kept, so that it may wait anew.
     """
 
     v: Annotated[int, Field(ge=1, le=1)] = 1
@@ -196,4 +197,5 @@ class DeliberationStatus(Contract):
     escalated: bool = False
     why: str | None = None
     by: Name | None = None
+    reopenable: bool = False
     reopened_as: Uuid | None = None

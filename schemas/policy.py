@@ -17,7 +17,7 @@ from schemas.errors import PolicyError
 from schemas.message import MessageType
 from schemas.model import Contract, Name, Rfc3339, Score
 from schemas.registry import OWNER, Approver, PublicKey, Relay, Sender, persons
-from schemas.topics import DEFAULT_QUEUE
+from schemas.topics import DEFAULT_QUEUE, MIB
 from schemas.weights import Weights
 
 Duration = Annotated[timedelta, Strict(strict=False), Field(gt=timedelta(0))]
@@ -161,8 +161,10 @@ class Policy(Contract):
 
     `approvers`, `relays` and `senders` are who may sign, and `owners` the approvers of whom two must sign a change of
     this policy, within `proposal_deadline`. Messages of `signed_tenants` must be signed by their senders, or what they
-    ask for weighs at least `unknown_tool`. One sender has at most `max_held_per_sender` items waiting in a lane. A
-    closed item is remembered for `keep_closed_items`, a decision whose item is not there for `keep_early_decisions`.
+    ask for weighs at least `unknown_tool`. One sender has at most `max_held_per_sender` items waiting in a lane, and
+    all who do not sign together at most `max_held_unverified`, of `max_held_unverified_bytes`. A closed item is
+    remembered for `keep_closed_items`, a decision whose item is not there for `keep_early_decisions`; of what expired
+    and may be reopened a lane keeps the last `max_reopenable`, of `max_reopenable_bytes`.
 
     `operators` are the approvers who may order what is for operators only; once there are some, they must sign it. Of
     the services in `critical_services` one open breaker makes the service's health critical.
@@ -192,6 +194,10 @@ class Policy(Contract):
     signed_tenants: tuple[Name, ...] = ()
     proposal_deadline: Duration = timedelta(hours=24)
     max_held_per_sender: Annotated[int, Field(ge=1)] = 100
+    max_held_unverified: Annotated[int, Field(ge=1)] = 100_000
+    max_held_unverified_bytes: Annotated[int, Field(ge=1)] = 256 * MIB
+    max_reopenable: Annotated[int, Field(ge=0)] = 1_000
+    max_reopenable_bytes: Annotated[int, Field(ge=0)] = 64 * MIB
     keep_closed_items: Duration = timedelta(days=30)
     keep_early_decisions: Duration = timedelta(minutes=10)
 

@@ -32,6 +32,7 @@ def status(
     closed: int | None = None,
     why: str | None = None,
     by: str | None = None,
+    reopenable: bool = False,
     reopened_as: str | None = None,
 ) -> Publish:
     """How an item stands."""
@@ -49,6 +50,7 @@ def status(
         escalated=open_.row.escalated,
         why=why,
         by=by,
+        reopenable=reopenable,
         reopened_as=reopened_as,
     )
     value = said.model_dump_json().encode()

@@ -91,6 +91,8 @@ def page(one: PendingItem, now_ms: int, in_force: Policy | None) -> Iterator["st
     yield f"{'digest':<{_WIDTH}} {item.digest}"
     if item.generation:
         yield f"{'generation':<{_WIDTH}} {item.generation}: it has been reopened"
+    if status.reopenable:
+        yield f"{'reopen':<{_WIDTH}} 'acgs deliberation reopen {item.item_id}' lets it wait anew"
     if status.reopened_as:
         yield f"{'reopened as':<{_WIDTH}} {status.reopened_as}"
     yield ""

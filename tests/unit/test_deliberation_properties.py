@@ -16,6 +16,7 @@ from tests.support.deliberated import CAL, HOUR, LEE, OLA, SAM, SUE, Desk, Held,
 from tests.support.signing import approver, decide, public, signed_anew
 
 ITEMS = 3
+REOPENABLE = 2
 LONG_AGO = "2020-01-01T00:00:00Z"
 REVOKED = approver("lee", "lead", keys=(public("lee", revoked_at=LONG_AGO),))
 BOTS = (
@@ -206,11 +207,18 @@ class World:
         open_items = [row for row in items if row["row"] == "open"]
         counted = [orjson.loads(rows[name].row)["count"] for name in rows if name.startswith("sender/")]
         assert sum(counted) == len(open_items)
-        assert len([name for name in rows if name.startswith("held/")]) >= len(open_items)
+        unverified = orjson.loads(rows["unverified"].row) if "unverified" in rows else {"count": 0, "bytes": 0}
+        assert unverified["count"] == len(open_items)
+        kept = [row for row in items if row["row"] == "closed" and row["open"] is not None]
+        queue = orjson.loads(rows["kept"].row) if "kept" in rows else {"count": 0, "bytes": 0}
+        slots = [orjson.loads(rows[name].row)["bytes"] for name in rows if name.startswith("kept/")]
+        assert (queue["count"], queue["bytes"]) == (len(slots), sum(slots))
+        assert len(slots) == len(kept) <= REOPENABLE
+        assert len([name for name in rows if name.startswith("held/")]) == len(open_items) + len(kept)
 
 
 def policy(epoch: int, number: int) -> Policy:
-    return registry(epoch, approvers=REGISTRIES[number])
+    return registry(epoch, approvers=REGISTRIES[number], max_reopenable=REOPENABLE)
 
 
 @settings(max_examples=150, deadline=None)
