@@ -20,8 +20,10 @@ from schemas.registry import OWNER, Approver, PublicKey, Relay, Sender, persons
 from schemas.topics import DEFAULT_QUEUE, MIB
 from schemas.weights import Weights
 
-Duration = Annotated[timedelta, Strict(strict=False), Field(gt=timedelta(0))]
-"""A positive length of time; ISO 8601 in a file, such as PT4H."""
+MAX_DURATION = timedelta(days=3_650)
+"""Longer ones are mistakes, and times beyond what can be written down."""
+Duration = Annotated[timedelta, Strict(strict=False), Field(gt=timedelta(0), le=MAX_DURATION)]
+"""A positive length of time of at most ten years; ISO 8601 in a file, such as PT4H."""
 
 TopicPart = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 """A name that ends a topic's."""

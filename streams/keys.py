@@ -63,8 +63,13 @@ class SigningKey:
         """Writes the key to a new file that only its owner can read, encrypted where a passphrase is given.
 
         Raises:
-            KeyFileError: the file exists, or cannot be written.
+            KeyFileError: the file exists or cannot be written, or the passphrase is empty.
         """
+        if passphrase is not None and not passphrase:
+            raise KeyFileError(
+                "an empty passphrase would leave the key unencrypted. Give one, or none at all: then whoever can read "
+                "the file can sign"
+            )
         encryption = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
         text = self._private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
         try:

@@ -33,7 +33,7 @@ from handlers.deliberation.standing import (
     due_ms,
     escalation_ms,
     is_past,
-    reminder_ms,
+    reminders_by,
     withdrawn_hash,
 )
 from handlers.deliberation.voting import Moment, Voted, voted
@@ -270,8 +270,8 @@ def timer(key: str, row: Row, view: Surroundings[Row]) -> Sequence[Effect[Row]]:
             item = terms(key.removeprefix(item_key("")), view)
             return _due(Open(item, known), view)
         case Closed():
-            gone = [Forget(key), Forget(held_key(known.item_id)), records.forgotten(known.item_id)]
-            return [*gone, *released(known, view)]
+            told = records.forgotten(known.item_id)
+            return [Forget(key), Forget(held_key(known.item_id)), told, *released(known, view)]
         case Early():
             unknown = Refused(Reason.UNKNOWN_ITEM, "its item has not come in the time that decisions are kept for")
             over = [_rejected(one, unknown) for one in known.decisions if one.until <= now]
@@ -292,8 +292,9 @@ def _due(open_: Open, view: Surroundings[Row]) -> Sequence[Effect[Row]]:
     after, escalation = open_, escalation_ms(open_, began)
     if escalation is not None and escalation <= now:
         after = after._replace(row=after.row.model_copy(update={"escalated": True}))
-    while reminder_ms(after, began) <= now:
-        after = after._replace(row=after.row.model_copy(update={"reminders": after.row.reminders + 1}))
+    reminders = reminders_by(after, began, now)
+    if reminders > after.row.reminders:
+        after = after._replace(row=after.row.model_copy(update={"reminders": reminders}))
     kept = Keep(item_key(item.item_id), encode(after.row), due_ms(after, began, view.control))
     return [kept] if after is open_ else [kept, records.status(after, deadline_ms(after, began), now)]
 

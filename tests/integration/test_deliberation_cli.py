@@ -169,13 +169,16 @@ async def test_owners_propose_sign_and_go_back(acgs: Acgs, settings: EngineSetti
 
 
 async def test_without_owners_a_rollback_is_published_and_a_proposal_refused(
-    acgs: Acgs, settings: EngineSettings
+    acgs: Acgs, settings: EngineSettings, tmp_path: Path
 ) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(to_toml(registry()))
     async with deliberating(settings):
-        refused = await acgs("policy", "propose", "--next-epoch")
+        refused = await acgs("policy", "propose", "--next-epoch", str(file))
         assert (refused.code, "nobody owns the policy in force" in refused.err) == (1, True)
         first = await acgs("policy", "rollback")
         assert (first.code, "epoch 0 cannot be gone back to" in first.err) == (1, True)
         await control.publish(settings, registry(2, max_held_per_sender=7))
         told = await acgs("policy", "rollback", "--to", "1")
+        assert "max_held_per_sender: 7 -> 100" in told.err
         assert told.out.startswith("Epoch 3 is published")

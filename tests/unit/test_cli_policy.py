@@ -14,6 +14,7 @@ from schemas.weights import SensitiveTarget, Weights
 from streams.cli.main import main
 from streams.policies import default_policy
 from streams.policy_changes import ABSENT, Change, between, to_toml
+from streams.proposals import restored
 from tests.support.product import HASH, NEXT_HASH, policy
 from tests.support.signing import approver, owners, public
 
@@ -168,6 +169,21 @@ def test_another_order_is_told() -> None:
     two = approver("a.b"), approver("c")
     (change,) = between(policy(approvers=two), policy(approvers=two[::-1]))
     assert change == Change("approvers, in order", "a.b, c", "c, a.b")
+
+
+def test_a_key_that_was_revoked_since_stays_revoked_when_the_policy_goes_back() -> None:
+    def people(epoch: int, *names: str, revoked: str = "") -> Policy:
+        keys = {n: (public(n, **({"revoked_at": "2026-02-01T00:00:00Z"} if n == revoked else {})),) for n in names}
+        return policy(epoch, approvers=tuple(approver(name, keys=keys[name]) for name in names))
+
+    first, second, third = people(1, "ann", "bob"), people(2, "ann", "bob", revoked="bob"), people(3, "ann")
+    gone_back = restored(first, [first, second, third])
+    assert gone_back == people(4, "ann", "bob", revoked="bob")
+
+
+def test_a_proposal_is_of_a_file_never_of_the_default_policy() -> None:
+    told = CliRunner().invoke(main, ["policy", "propose", "--next-epoch"])
+    assert (told.exit_code, "Missing argument 'FILE'" in told.stderr) == (2, True)
 
 
 def test_two_tiers_of_one_name_are_no_policy() -> None:

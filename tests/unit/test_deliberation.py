@@ -1,11 +1,13 @@
 """What waits, how it ends, and when: one lane of deliberation by the log's time."""
 
+import time
 from datetime import timedelta
 from typing import Any
 
 import orjson
 import pytest
 from prometheus_client import CollectorRegistry
+from pydantic import ValidationError
 
 from schemas import deliberation, envelope, topics
 from schemas.decision import ItemKind, Vote
@@ -234,6 +236,27 @@ def test_a_tier_may_say_when_to_remind_and_to_escalate() -> None:
     status = desk.status(item)
     assert status is not None
     assert (status.reminders, status.escalated) == (2, True)
+
+
+def test_after_a_long_silence_all_missed_reminders_are_counted_at_once() -> None:
+    tier = TWO.model_copy(update={"remind_every": timedelta(seconds=1), "deadline": timedelta(days=3_650)})
+    desk = Desk(registry(tiers=(tier,)))
+    item = desk.hold(held(desk.in_force))
+    before = len(desk.on(topics.DELIBERATION_STATUS))
+    began = time.process_time()
+    desk.pass_time(3_000 * DAY + 1)
+    assert time.process_time() - began < 5  # counted one by one, it took half an hour
+    status = desk.status(item)
+    assert status is not None
+    assert status.reminders == 3_000 * 86_400
+    assert len(desk.on(topics.DELIBERATION_STATUS)) - before <= 2
+
+
+@pytest.mark.parametrize("name", ["deadline", "keep_closed_items", "proposal_deadline"])
+def test_a_length_of_time_that_cannot_be_counted_to_is_no_policy(name: str) -> None:
+    changes = {"deadline": {"tiers": (TWO.model_copy(update={"deadline": timedelta(days=999_999_999)}),)}}
+    with pytest.raises(ValidationError, match="3650 days"):
+        registry(**changes.get(name, {name: timedelta(days=999_999_999)}))
 
 
 def test_items_from_before_the_first_run_have_their_time_from_then() -> None:

@@ -5,6 +5,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -15,6 +16,7 @@ from schemas.policy import published
 from schemas.registry import Sender, raw_key
 from schemas.sender import SenderSignature, encode_signature, parse_signature, signed_bytes
 from schemas.topics import MIB
+from streams.cli.main import main
 from streams.errors import KeyFileError
 from streams.keys import SigningKey
 from tests.support.deliberated import registry
@@ -93,6 +95,14 @@ def test_a_messages_signature_is_for_its_bytes() -> None:
 @pytest.mark.parametrize("signature", ["", "x", "A" * 88, "AAAA", "\ud800"])
 def test_what_is_no_signature_signs_nothing(signature: str) -> None:
     assert not is_signed(raw_key(SigningKey.generate().public_key), signature, b"value")
+
+
+def test_an_empty_passphrase_is_refused_and_no_key_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "ann.key"
+    monkeypatch.setenv("ACGS_KEY_PASSPHRASE", "")
+    told = CliRunner().invoke(main, ["keys", "generate", "--passphrase", str(file)])
+    assert (told.exit_code, "an empty passphrase" in told.stderr) == (1, True)
+    assert not file.exists()
 
 
 def test_messages_that_somebody_has_not_signed_are_not_remembered() -> None:
