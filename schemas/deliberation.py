@@ -165,7 +165,7 @@ class DeliberationVerdict(Contract):
 
 
 class VoteSummary(Contract):
-    """One vote, in short."""
+    """One vote, in short; whether it stands as the registry is now, and if not, why."""
 
     decision_id: Uuid
     approver: Name
@@ -173,13 +173,17 @@ class VoteSummary(Contract):
     relay: Name | None
     reason: str | None
     at: Ms
+    stands: bool = True
+    void: Reason | None = None
 
 
 class DeliberationStatus(Contract):
     """On the compacted `deliberation-status`, under the item's id: how it stands.
 
     `partition` and `offset` are where the held record stands on `deliberation`. `deadline` is None for an item from
-    before the agent's first run, until that begins. `by` is who decided alone: by a veto. `reopenable` is whether what
+    before the agent's first run, until that begins. `by` is who decided alone: by a veto. While it waits,
+    `needed` is how many more approvals release it, and `missing` the roles of which the next one would help, by the
+    votes that stand at `changed`. `reopenable` is whether what
     it held is kept, so that it may wait anew.
     """
 
@@ -193,6 +197,8 @@ class DeliberationStatus(Contract):
     deadline: Ms | None
     closed: Ms | None = None
     votes: tuple[VoteSummary, ...] = ()
+    needed: Count | None = None
+    missing: tuple[Name, ...] = ()
     reminders: Count = 0
     escalated: bool = False
     why: str | None = None

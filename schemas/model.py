@@ -48,7 +48,8 @@ Uuid = Annotated[
 ]
 """A UUID in its hyphenated form, kept as it was written."""
 
-Name = Annotated[str, Field(min_length=1, max_length=256)]
+MAX_NAME_CHARACTERS = 256
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
 """An identifier given by a user: an agent, a tenant, a tool."""
 
 JsonObject = dict[str, JsonValue]

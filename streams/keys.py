@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from schemas import registry, sender
-from schemas.decision import Decision, Vote, signed_bytes
+from schemas.decision import MAX_REASON_CHARACTERS, Decision, Vote, signed_bytes
 from schemas.deliberation import DeliberationItem
 from schemas.sender import SenderSignature
 from streams.errors import KeyFileError
+from streams.texts import require_text
 
 _ONLY_OWNER = 0o600
 _OTHERS = 0o077
@@ -103,7 +104,13 @@ class Signer:
     relay: str | None = None
 
     def decide(self, item: DeliberationItem, vote: Vote, reason: str | None = None) -> Decision:
-        """A signed decision on exactly this item."""
+        """A signed decision on exactly this item.
+
+        Raises:
+            UnfitTextError: the reason is empty, too long or no text.
+        """
+        if reason is not None:
+            require_text(reason, "the reason", MAX_REASON_CHARACTERS)
         unsigned = Decision(
             decision_id=str(uuid.uuid4()),
             kind=item.kind,

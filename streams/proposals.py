@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from schemas.deliberation import CHANGE_POLICY, DeliberationStatus
 from schemas.message import AgentMessage
+from schemas.model import MAX_NAME_CHARACTERS
 from schemas.policy import Policy
 from schemas.reasons import Reason
 from schemas.registry import Approver, PublicKey, Relay, Sender
@@ -17,6 +18,7 @@ from streams import control, policy_changes
 from streams.approvals import ApprovalClient, ItemRefusedError, PendingItem
 from streams.engine.client import EngineSettings
 from streams.errors import PolicyRefusedError
+from streams.texts import require_text
 
 TENANT = "policy"
 """The tenant that proposals bear: they belong to none."""
@@ -26,6 +28,7 @@ async def propose(settings: EngineSettings, document: Policy, proposer: str) -> 
     """Puts the next epoch before its owners; returns how the item stands once it waits.
 
     Raises:
+        UnfitTextError: the proposer's name is empty, too long or no text.
         PolicyRefusedError: it is not the next epoch, no owners are named who could sign, it is too large, or an epoch
             that has been signed is not in force everywhere yet.
         InstallationError: a topic is missing, or one for a tenant or queue that the document names.
@@ -33,6 +36,7 @@ async def propose(settings: EngineSettings, document: Policy, proposer: str) -> 
         DeliberationTimeoutError: nobody has taken it in time; it may still be.
         BrokerError: the broker cannot be reached or refuses.
     """
+    require_text(proposer, "the name of who proposes", MAX_NAME_CHARACTERS)
     current = await control.in_force(settings)
     if current is None or not current.policy.owners:
         raise PolicyRefusedError(

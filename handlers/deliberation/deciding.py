@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from handlers.deliberation import records
 from handlers.deliberation.ending import End, ended
-from handlers.deliberation.entitled import check_approver, check_signer, check_subject
+from handlers.deliberation.entitled import check_approver, check_signer, check_subject, weighed_again
 from handlers.deliberation.items import Held, Open, crowded, find, held_of, one_more, terms
 from handlers.deliberation.keeping import released
 from handlers.deliberation.policy_change import proposed
@@ -94,7 +94,7 @@ def item(arrived: Arrived, view: Surroundings[Row]) -> Decided[Row]:
         Keep(held_key(said.item_id), encode_held(*held)),
         Keep(item_key(said.item_id), encode(after.open.row), due_ms(after.open, began, view.control)),
         *one_more(said, held, view),
-        records.status(after.open, deadline_ms(after.open, began), now),
+        records.status(after.open, deadline_ms(after.open, began), view.control, now),
     ]
 
 
@@ -176,7 +176,7 @@ def _vote(arrived: Arrived, said: Decision, open_: Open, view: Surroundings[Row]
         return after.refused
     return [
         Keep(item_key(said.item_id), encode(after.open.row), due_ms(after.open, began, view.control)),
-        records.status(after.open, deadline_ms(after.open, began), view.clock_ms),
+        records.status(after.open, deadline_ms(after.open, began), view.control, view.clock_ms),
     ]
 
 
@@ -286,7 +286,7 @@ def _due(open_: Open, view: Surroundings[Row]) -> Sequence[Effect[Row]]:
     now, began, item = view.clock_ms, began_ms(view), open_.item
     gone = withdrawn_hash(item, view.control, now)
     if gone is None and is_past(open_, began, now):
-        gone = f"{item.approvals} approvals were asked for; {records.counted(open_.row.votes)} came in time"
+        gone = f"{item.approvals} approvals were asked for; {_standing(open_, view)} stand at the deadline"
     if gone is not None:
         return ended(open_, held_of(item.item_id, view), End(DeliberationState.EXPIRED, gone), view)
     after, escalation = open_, escalation_ms(open_, began)
@@ -296,7 +296,13 @@ def _due(open_: Open, view: Surroundings[Row]) -> Sequence[Effect[Row]]:
     if reminders > after.row.reminders:
         after = after._replace(row=after.row.model_copy(update={"reminders": reminders}))
     kept = Keep(item_key(item.item_id), encode(after.row), due_ms(after, began, view.control))
-    return [kept] if after is open_ else [kept, records.status(after, deadline_ms(after, began), now)]
+    return [kept] if after is open_ else [kept, records.status(after, deadline_ms(after, began), view.control, now)]
+
+
+def _standing(open_: Open, view: Surroundings[Row]) -> int:
+    """How many of its approvals stand."""
+    votes = weighed_again(open_.row.votes, open_.item, view.control.policy, view.clock_ms)
+    return sum(vote.stands and vote.decision.vote is Vote.APPROVE for vote in votes)
 
 
 def _invalid(reason: Reason, error: ValidationError) -> Refused:

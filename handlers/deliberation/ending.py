@@ -51,7 +51,9 @@ def ended(open_: Open, held: Held, end: End, view: Surroundings[Row], *, was_cou
         closed=now,
     )
     is_kept = was_counted and end.state is DeliberationState.EXPIRED and may_be_reopened(item, held, view)
-    told = records.status(open_, deadline, now, state=end.state, closed=now, why=end.why, by=end.by, reopenable=is_kept)
+    told = records.status(
+        open_, deadline, published, now, state=end.state, closed=now, why=end.why, by=end.by, reopenable=is_kept
+    )
     effects += [records.verdict(said), told]
     effects += _kept(open_, held, end, deadline, view) if is_kept else _remembered(open_, end, deadline, view)
     return [*effects, *one_less(item, held, view)] if was_counted else effects

@@ -1,8 +1,9 @@
 """Whether a decision counts: each rule by itself, with the reason it refuses for."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from handlers.deliberation.quorum import Approval, filled
+from handlers.deliberation.quorum import Approval, filled, missing
 from handlers.signatures import is_signed_again, void
 from schemas.decision import Decision, ItemKind, Vote
 from schemas.deliberation import CountedVote, DeliberationItem
@@ -115,14 +116,22 @@ def weighed_again(
     return tuple(weighed)
 
 
-def is_released(weighed: Sequence[CountedVote], item: DeliberationItem, policy: Policy) -> bool:
-    """Whether the approvals that stand suffice: distinct approvers in distinct roles, not too many of them relayed."""
+class Lacking(NamedTuple):
+    """How many more approvals release an item, and the roles of which the next one helps; none where enough stand."""
+
+    approvals: int
+    roles: tuple[str, ...]
+
+
+def lacking(weighed: Sequence[CountedVote], item: DeliberationItem, policy: Policy) -> Lacking:
+    """What the approvals that stand lack: distinct approvers in distinct roles, not too many of them relayed."""
     approvals = [
         Approval(roles(approver, policy), vote.decision.relay is not None)
         for vote in weighed
         if vote.stands and vote.decision.vote is Vote.APPROVE and (approver := policy.approver(vote.decision.approver))
     ]
-    return filled(item.roles, approvals, item.relayed) >= item.approvals
+    left = item.approvals - filled(item.roles, approvals, item.relayed)
+    return Lacking(left, missing(item.roles, approvals, item.relayed)) if left > 0 else Lacking(0, ())
 
 
 def _short(reference: str) -> str:

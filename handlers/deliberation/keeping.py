@@ -87,6 +87,7 @@ def _dropped(slot: int, oldest: KeptItem, view: Surroundings[Row]) -> list[Effec
     told = records.status(
         Open(terms(oldest.item_id, view), closed.open),
         closed.deadline or closed.closed,
+        view.control,
         view.clock_ms,
         state=DeliberationState.EXPIRED,
         closed=closed.closed,

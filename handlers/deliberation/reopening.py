@@ -37,6 +37,7 @@ def reopened(closed: Closed, open_: Open, said: Decision, held: Held, view: Surr
     told = records.status(
         open_,
         closed.deadline or closed.closed,
+        published,
         now,
         state=DeliberationState.EXPIRED,
         closed=closed.closed,

@@ -8,6 +8,7 @@ import click
 from prometheus_client import CollectorRegistry
 
 from streams import loop
+from streams.approvals.finding import item_id_of, require_id
 from streams.cli.output import say, text
 from streams.cli.session import engine, wait_for
 from streams.cli.session import settings as read_settings
@@ -71,6 +72,7 @@ def post(item_id: str, channel: str) -> None:
     Example:
       acgs hitl post 0b9e5b4e-0f0c-4f43-9c3e-0c7a4a5f2f10 --channel teams
     """
+    require_id(item_id)
     wait_for(_post(engine("hitl"), _own(), item_id, channel))
     say(f"Posted on {channel}.")
 
@@ -85,7 +87,7 @@ async def _post(settings: EngineSettings, own: "HitlSettings", item_id: str, cha
     from streams.hitl import HITLManager  # noqa: PLC0415  # an extra
 
     async with HITLManager(settings, own) as manager:
-        await manager.request_approval(item_id, channel)
+        await manager.request_approval(await item_id_of(settings, item_id), channel)
 
 
 async def _serve(settings: Settings, own: "HitlSettings", *, with_parent: bool) -> None:

@@ -64,7 +64,7 @@ async def test_an_item_is_listed_shown_and_approved_with_two_keys(
         unasked = await acgs("deliberation", "approve", item_id, "--key", lee)
         assert (unasked.code, "add --yes" in unasked.err) == (2, True)
         first = await acgs("deliberation", "approve", item_id, "--key", lee, "--yes", "--reason", "window 12")
-        assert first.out == "Counted. 1 of 2 approvals so far; it waits for the others.\n"
+        assert first.out == "Counted. 1 of 2 approvals so far; 1 more, the next of security.\n"
         again = await acgs("deliberation", "approve", item_id, "--key", lee, "--yes")
         assert (again.code, "already_voted" in again.err) == (1, True)
         second = await acgs("deliberation", "approve", item_id, "--key", sam, "--yes")

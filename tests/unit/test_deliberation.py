@@ -162,6 +162,28 @@ def test_a_vote_that_does_not_count_any_more_does_not_release(desk: Desk, policy
     ]
 
 
+def test_a_status_says_which_votes_stand_and_whose_are_missing(desk: Desk) -> None:
+    item = desk.hold(held(desk.in_force))
+
+    def told() -> tuple[int | None, tuple[str, ...], list[tuple[str, str | None]]]:
+        status = desk.status(item)
+        assert status is not None
+        return status.needed, status.missing, [(vote.approver, vote.void) for vote in status.votes]
+
+    assert told() == (2, ("lead", "security"), [])
+    desk.take(decide("sam", item), decide("sue", item))
+    assert told() == (1, ("lead",), [("sam", None), ("sue", None)])
+    rotated = people(sam=approver("sam", "security", keys=(public("sam's other"),)))
+    desk.publish(rotated)
+    desk.pass_time(6 * HOUR)
+    assert told() == (1, ("lead",), [("sam", "unknown_key"), ("sue", None)])
+    desk.publish(people(sam=approver("sam", "security", keys=(public("sam's other"),)), without="sue", epoch=3))
+    desk.pass_time(6 * HOUR)
+    assert told() == (2, ("lead", "security"), [("sam", "unknown_key"), ("sue", "unknown_approver")])
+    desk.pass_time(12 * HOUR)
+    assert desk.verdicts[-1].why == "2 approvals were asked for; 0 stand at the deadline"
+
+
 def test_what_a_key_signed_while_it_was_valid_stands(desk: Desk) -> None:
     item = desk.hold(held(desk.in_force))
     desk.take(decide("lee", item))
