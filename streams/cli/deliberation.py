@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import click
 
@@ -25,8 +24,6 @@ from streams.engine.client import EngineSettings
 from streams.errors import PolicyRefusedError
 from streams.keys import Signer
 from streams.texts import require_text
-
-_EVERY: Final = frozenset(DeliberationState)
 
 item_argument = click.argument("item_id", metavar="ITEM")
 key_option = click.option(
@@ -77,11 +74,9 @@ def list_(*, every: bool, state: str | None, tenant: str | None, role: str | Non
       acgs deliberation list --role security
       acgs deliberation list --all --json | jq -r 'select(.state == "rejected") | .why'
     """
-    by_state = None if state is None else frozenset({DeliberationState(state)})
-    wanted = by_state or (_EVERY if every else OPEN)
     found = grouped(
         status
-        for status in wait_for(statuses(engine("deliberation"), wanted))
+        for status in wait_for(statuses(engine("deliberation"), wanted_states(state, every=every)))
         if tenant in {None, status.item.tenant_id} and (role is None or role in status.item.roles)
     )
     if as_json:
@@ -92,6 +87,13 @@ def list_(*, every: bool, state: str | None, tenant: str | None, role: str | Non
         shown = columns(screen().width if screen().is_terminal else None)
         show_table(shown, rows(found, _now_ms(), shown), whole="item")
     tell(_summary(found))
+
+
+def wanted_states(state: str | None, *, every: bool) -> frozenset[DeliberationState]:
+    """What is listed: one state where it is named, whatever else is asked for."""
+    if state is not None:
+        return frozenset({DeliberationState(state)})
+    return frozenset(DeliberationState) if every else OPEN
 
 
 def _summary(found: Sequence[DeliberationStatus]) -> str:

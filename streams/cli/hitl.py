@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from streams import loop
 from streams.approvals.finding import item_id_of, require_id
-from streams.cli.output import say, text
+from streams.cli.output import say, tell, text
 from streams.cli.session import engine, wait_for
 from streams.cli.session import settings as read_settings
 from streams.engine.client import EngineSettings
@@ -78,15 +78,19 @@ def post(item_id: str, channel: str) -> None:
 
 
 def _own() -> "HitlSettings":
-    from streams.hitl.settings import load  # noqa: PLC0415  # an extra
+    from streams.hitl.settings import load, unknown_variables  # noqa: PLC0415  # an extra
 
+    for said in unknown_variables():
+        tell(said, "yellow")
     return load()
 
 
 async def _post(settings: EngineSettings, own: "HitlSettings", item_id: str, channel: str) -> None:
     from streams.hitl import HITLManager  # noqa: PLC0415  # an extra
 
-    async with HITLManager(settings, own) as manager:
+    manager = HITLManager(settings, own)
+    manager.require(channel)
+    async with manager:
         await manager.request_approval(await item_id_of(settings, item_id), channel)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from schemas.decision import Vote
 from streams import logs
-from streams.approvals import ApprovalClient, DecisionRefusedError, PendingItem
+from streams.approvals import ApprovalClient, DecisionRefusedError, DeliberationTimeoutError, PendingItem
 from streams.control import accepted_hash
 from streams.keys import Signer, SigningKey
 from streams.serving import stop_with_parent
@@ -45,8 +45,8 @@ async def run(key: SigningKey, name: str) -> None:
                 continue
             try:
                 await client.decide(one.item, *decision)
-            except DecisionRefusedError as refused:
-                _log.warning("item %s: %s", one.item_id, refused)
+            except (DecisionRefusedError, DeliberationTimeoutError) as error:  # late ones count once they are taken
+                _log.warning("item %s: %s", one.item_id, error)
 
 
 async def _until_told(key: SigningKey, name: str, *, with_parent: bool) -> None:

@@ -1,5 +1,7 @@
+import contextlib
+import io
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,14 +11,18 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schemas.policy import AcceptedHash, Policy, Tier, Tool, Verb, from_toml
-from schemas.registry import Approver, Sender
+from schemas.registry import Approver, Relay, Sender
 from schemas.weights import SensitiveTarget, Weights
 from streams.cli.main import main
+from streams.cli.policy import show_policy
 from streams.policies import default_policy
 from streams.policy_changes import ABSENT, Change, between, to_toml
 from streams.proposals import restored
+from streams.samples.approvers import approvers, unknown_to, with_approvers
 from tests.support.product import HASH, NEXT_HASH, policy
 from tests.support.signing import approver, owners, public
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def check(file: Path) -> Result:
@@ -197,3 +203,37 @@ def test_a_hash_that_is_being_withdrawn_is_told_by_its_beginning() -> None:
     changes = between(policy(), policy().model_copy(update={"accepted_hashes": (ending,)}))
     assert [change.place for change in changes] == [f"accepted_hashes.{HASH[:8]}..."]
     assert "2026-03-01" in changes[0].after
+
+
+def test_the_table_shows_who_may_sign_until_when_and_how_much_may_wait() -> None:
+    shown = policy(
+        approvers=(approver("ann", keys=(public("ann", valid_until="2027-01-31T00:00:00Z"),)), approver("bob")),
+        operators=("bob",),
+        relays=(Relay(id="office", keys=(public("office", revoked_at="2026-02-01T00:00:00Z"),)),),
+        senders=(Sender(agent="planner", tenant_id="bank", keys=(public("planner"),)),),
+        signed_tenants=("bank",),
+        max_held_unverified=7,
+    )
+    written = io.StringIO()
+    with contextlib.redirect_stdout(written):
+        show_policy(shown)
+    told = written.getvalue()
+    assert f"{public('ann').id} (until 2027-01-31T00:00:00+00:00)" in told
+    assert f"office           {public('office').id} (revoked 2026-02-01T00:00:00+00:00)" in told
+    assert f"planner  bank    {public('planner').id}" in told
+    for line in ("operators     bob", "must sign     bank", "do not sign together 7, of 256 MiB"):
+        assert line in told
+
+
+def test_the_demonstration_says_whose_keys_the_policy_does_not_have(tmp_path: Path) -> None:
+    found = approvers(tmp_path)
+    known = with_approvers(policy(), found)
+    assert unknown_to(known, found, tmp_path) is None
+    ann, *others = found
+    both = ann.model_copy(update={"keys": (public("new"), *ann.keys), "roles": ("lead",)})
+    assert unknown_to(with_approvers(known, (both,)), found, tmp_path) is None
+    for keys in ((public("new"),), (ann.keys[0].model_copy(update={"revoked_at": LONG_AGO}),)):
+        rotated = with_approvers(known, (ann.model_copy(update={"keys": keys}), *others))
+        said = unknown_to(rotated, found, tmp_path) or ""
+        assert said.startswith(f"epoch 1 does not have the keys of ann in {tmp_path}")
+        assert "acgs keys show" in said

@@ -10,10 +10,11 @@ from rich.console import Console
 
 from handlers import triage
 from schemas.decision import MAX_REASON_CHARACTERS, Vote
-from schemas.deliberation import CHANGE_POLICY, DeliberationStatus
+from schemas.deliberation import CHANGE_POLICY, DeliberationState, DeliberationStatus
 from streams.approvals import ItemUnknownError, PendingItem
 from streams.approvals.errors import ItemAmbiguousError
 from streams.approvals.finding import require_id, the_one
+from streams.cli.deliberation import wanted_states
 from streams.cli.deliberation_view import columns, grouped, page, rows, so_far
 from streams.cli.main import main
 from streams.cli.output import table
@@ -52,6 +53,14 @@ def test_what_asks_for_the_same_stands_beneath_the_first_of_it() -> None:
     one, two, three = statuses()
     alike = three.model_copy(update={"item": three.item.model_copy(update={"action": one.item.action})})
     assert grouped([one, two, alike]) == [one, alike, two]
+
+
+def test_a_state_that_is_named_is_the_only_one_that_is_listed() -> None:
+    assert (
+        wanted_states("rejected", every=True) == wanted_states("rejected", every=False) == {DeliberationState.REJECTED}
+    )
+    assert wanted_states(None, every=True) == frozenset(DeliberationState)
+    assert wanted_states(None, every=False) == {DeliberationState.PENDING}
 
 
 def test_an_id_may_be_given_by_its_beginning_if_no_other_begins_so() -> None:

@@ -71,3 +71,11 @@ def test_who_counts_as_one_person_is_who_can_be_reached_by_operates_in_either_di
         for _ in people:
             reached |= {b for pair in pairs for a, b in (pair, pair[::-1]) if a in reached}
         assert {other for other in "abcdef" if policy.are_one_person(one, other)} == reached
+
+
+def test_a_changed_copy_of_a_policy_forgets_whom_it_had_before() -> None:
+    policy = registry(approvers=(ANN, BOB))
+    assert not policy.are_one_person("ann", "bob")
+    changed = policy.model_copy(update={"approvers": (approver("ann", operates=("bob",)), approver("eve"))})
+    assert changed.are_one_person("ann", "bob")
+    assert (changed.approver("bob"), changed.approver("eve")) == (None, approver("eve"))
