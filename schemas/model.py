@@ -21,8 +21,9 @@ class Contract(BaseModel):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy that has nothing of what was computed from the fields before, such as who counts as one person."""
         made = super().model_copy(update=update, deep=deep)
-        for name in made.__dict__.keys() - type(self).model_fields.keys():
-            del made.__dict__[name]
+        held = vars(made)
+        for name in held.keys() - type(self).model_fields.keys():
+            del held[name]
         return made
 
 
