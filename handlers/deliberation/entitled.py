@@ -130,6 +130,8 @@ def lacking(weighed: Sequence[CountedVote], item: DeliberationItem, policy: Poli
         for vote in weighed
         if vote.stands and vote.decision.vote is Vote.APPROVE and (approver := policy.approver(vote.decision.approver))
     ]
+    if not approvals:
+        return Lacking(item.approvals, tuple(dict.fromkeys(item.roles)))
     left = item.approvals - filled(item.roles, approvals, item.relayed)
     return Lacking(left, missing(item.roles, approvals, item.relayed)) if left > 0 else Lacking(0, ())
 
