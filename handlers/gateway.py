@@ -108,8 +108,8 @@ class Admitted(NamedTuple):
 class Admission(Generic[Message]):
     """How records of one contract are admitted: the contract, and the key they travel under inside.
 
-    With `sender`, records may be signed by whom it names; one with a signature passes only if that is right. With
-    `order`, those for which it names somebody are for operators, who sign them (handlers.operators).
+    `who` names whom a signature of a record has to prove. Sent: it may be signed, and one with a signature passes only
+    if that is right (handlers.senders). Ordered: it is for operators, who sign it (handlers.operators). None: nobody.
     """
 
     def __init__(
@@ -117,11 +117,10 @@ class Admission(Generic[Message]):
         contract: type[Message],
         key: Callable[[Message], str],
         *,
-        sender: Callable[[Message], senders.Sent] | None = None,
-        order: Callable[[Message], operators.Ordered | None] | None = None,
+        who: Callable[[Message], senders.Sent | operators.Ordered | None] | None = None,
     ) -> None:
         self._validate = _validator(contract).validate_json
-        self._key, self._sender, self._order = key, sender, order
+        self._key, self._who = key, who
 
     def decide(
         self,
@@ -154,15 +153,13 @@ class Admission(Generic[Message]):
         now_ms: int,
     ) -> Admitted | Refused:
         key = self._key(message).encode()
-        if self._sender is not None:
-            if not headers:
-                return Admitted(key, verified=False)
-            refused = senders.check(self._sender(message), value, headers, published, now_ms)
-            return refused or Admitted(key, verified=claims_signature(headers))
-        ordered = self._order(message) if self._order is not None else None
-        if ordered is None:
+        who = None if self._who is None else self._who(message)
+        if who is None:
             return Admitted(key)
-        refused = operators.check(ordered, value, headers, published, now_ms)
+        if isinstance(who, operators.Ordered):
+            refused = operators.check(who, value, headers, published, now_ms)
+        else:
+            refused = senders.check(who, value, headers, published, now_ms) if headers else None
         return refused or Admitted(key, verified=claims_signature(headers))
 
 

@@ -15,6 +15,7 @@ from handlers.effects import DOES, READS, VERBS
 from handlers.secret import holds_credential
 from handlers.tally import Tally
 from handlers.targets import is_outside, sensitive
+from schemas.deliberation import CHANGE_POLICY
 from schemas.message import Priority
 from schemas.model import MAX_SCORE
 from schemas.policy import Policy, PublishedPolicy, Tool, Verb
@@ -44,11 +45,13 @@ _LEAVES = frozenset(
 _GRAVE_WRITING = frozenset({Effect.EXHAUST, Effect.REVEAL})
 """Effects that a text has which is only written: it will have them when it is run."""
 
+_UNKNOWN = "the policy's catalogue does not have this tool"
+_CHANGES_POLICY = "it changes the policy: owners sign it, whatever it weighs"
 _SHOWN = 48
 """How much of a name stands on a card."""
 
 
-def score(message: Mapping[str, JsonValue], published: PublishedPolicy, *, sender_verified: bool = True) -> ScoreCard:
+def score(message: Mapping[str, JsonValue], published: PublishedPolicy, *, sender_verified: bool) -> ScoreCard:
     """The impact of a message that passed the gateway, under a policy.
 
     Never raises for a message that keeps the contract. What cannot be scored weighs at least `unknown_tool`, and so
@@ -102,7 +105,7 @@ def _action(
     verb: str | None = None
     deeds: Sequence[Deed] = ()
     if tool is None:
-        tally.at_least("tool", policy.unknown_tool, "the policy's catalogue does not have this tool")
+        tally.at_least("tool", policy.unknown_tool, _CHANGES_POLICY if name == CHANGE_POLICY else _UNKNOWN)
     else:
         verb, deeds = _does(tally, arguments, tool, name, policy, with_deeds=not tool.is_plain or bool(constraints))
         if tool.is_measured:

@@ -165,7 +165,7 @@ class DeliberationVerdict(Contract):
 
 
 class VoteSummary(Contract):
-    """One vote, in short."""
+    """One vote, in short; whether it stands as the registry is now, and if not, why."""
 
     decision_id: Uuid
     approver: Name
@@ -173,13 +173,18 @@ class VoteSummary(Contract):
     relay: Name | None
     reason: str | None
     at: Ms
+    stands: bool = True
+    void: Reason | None = None
 
 
 class DeliberationStatus(Contract):
     """On the compacted `deliberation-status`, under the item's id: how it stands.
 
     `partition` and `offset` are where the held record stands on `deliberation`. `deadline` is None for an item from
-    before the agent's first run, until that begins. `by` is who decided alone: by a veto.
+    before the agent's first run, until that begins. `by` is who decided alone: by a veto. While it waits,
+    `needed` is how many more approvals release it, and `missing` the roles of which the next one would help, by the
+    votes that stand at `changed`. `reopenable` is whether what
+    it held is kept, so that it may wait anew.
     """
 
     v: Annotated[int, Field(ge=1, le=1)] = 1
@@ -192,8 +197,11 @@ class DeliberationStatus(Contract):
     deadline: Ms | None
     closed: Ms | None = None
     votes: tuple[VoteSummary, ...] = ()
+    needed: Count | None = None
+    missing: tuple[Name, ...] = ()
     reminders: Count = 0
     escalated: bool = False
     why: str | None = None
     by: Name | None = None
+    reopenable: bool = False
     reopened_as: Uuid | None = None

@@ -1,7 +1,8 @@
 """The base of every contract and the field types that several contracts share."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, JsonValue, Strict
 from pydantic_core import CoreSchema, core_schema
@@ -16,6 +17,14 @@ class Contract(BaseModel):
     """A frozen record that refuses fields it does not know and types it would have to convert."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy that has nothing of what was computed from the fields before, such as who counts as one person."""
+        made = super().model_copy(update=update, deep=deep)
+        held = vars(made)
+        for name in held.keys() - type(self).model_fields.keys():
+            del held[name]
+        return made
 
 
 class _Rfc3339:
@@ -56,8 +65,11 @@ Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
 JsonObject = dict[str, JsonValue]
 """An open JSON object."""
 
-Duration = Annotated[timedelta, Strict(strict=False), Field(gt=timedelta(0))]
-"""A positive length of time; ISO 8601 in a file, such as PT4H."""
+LONGEST_DURATION = timedelta(days=3_650)
+"""Longer ones are mistakes, and times beyond what can be written down."""
+
+Duration = Annotated[timedelta, Strict(strict=False), Field(gt=timedelta(0), le=LONGEST_DURATION)]
+"""A positive length of time of at most ten years; ISO 8601 in a file, such as PT4H."""
 
 Score = Annotated[int, Field(ge=0, le=MAX_SCORE)]
 """An impact score, 0..10,000."""

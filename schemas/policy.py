@@ -18,8 +18,8 @@ from schemas.errors import PolicyError
 from schemas.message import MessageType
 from schemas.model import Contract, Duration, Name, Rfc3339, Score
 from schemas.recovery import EVERY_SERVICE, RecoveryRule
-from schemas.registry import OWNER, Approver, PublicKey, Relay, Sender
-from schemas.topics import DEFAULT_QUEUE
+from schemas.registry import OWNER, Approver, PublicKey, Relay, Sender, persons
+from schemas.topics import DEFAULT_QUEUE, MIB
 from schemas.weights import Weights
 
 TopicPart = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
@@ -172,8 +172,10 @@ class Policy(Contract):
 
     `approvers`, `relays` and `senders` are who may sign, and `owners` the approvers of whom two must sign a change of
     this policy, within `proposal_deadline`. Messages of `signed_tenants` must be signed by their senders, or what they
-    ask for weighs at least `unknown_tool`. One sender has at most `max_held_per_sender` items waiting in a lane. A
-    closed item is remembered for `keep_closed_items`, a decision whose item is not there for `keep_early_decisions`.
+    ask for weighs at least `unknown_tool`. One sender has at most `max_held_per_sender` items waiting in a lane, and
+    all who do not sign together at most `max_held_unverified`, of `max_held_unverified_bytes`. A closed item is
+    remembered for `keep_closed_items`, a decision whose item is not there for `keep_early_decisions`; of what expired
+    and may be reopened a lane keeps the last `max_reopenable`, of `max_reopenable_bytes`.
 
     `operators` are the approvers who may order what is for operators only; once there are some, they must sign it. Of
     the services in `critical_services` one open breaker makes the service's health critical.
@@ -211,6 +213,10 @@ class Policy(Contract):
     signed_tenants: tuple[Name, ...] = ()
     proposal_deadline: Duration = timedelta(hours=24)
     max_held_per_sender: Annotated[int, Field(ge=1)] = 100
+    max_held_unverified: Annotated[int, Field(ge=1)] = 100_000
+    max_held_unverified_bytes: Annotated[int, Field(ge=1)] = 256 * MIB
+    max_reopenable: Annotated[int, Field(ge=0)] = 1_000
+    max_reopenable_bytes: Annotated[int, Field(ge=0)] = 64 * MIB
     keep_closed_items: Duration = timedelta(days=30)
     keep_early_decisions: Duration = timedelta(minutes=10)
     chaos: ChaosLimits | None = None
@@ -222,6 +228,7 @@ class Policy(Contract):
             raise ValueError("an accepted hash is listed twice")
         if min(tier.at_least for tier in self.tiers) > self.hold_at:
             raise ValueError("no tier covers scores from hold_at up to the lowest tier's at_least")
+        _require_distinct("tier", [tier.name for tier in self.tiers])
         if len({tier.at_least for tier in self.tiers}) != len(self.tiers):
             raise ValueError("two tiers begin at the same score")
         if self.unknown_tool < self.hold_at:
@@ -251,6 +258,8 @@ class Policy(Contract):
                 raise ValueError(f"owner {owner!r} is no approver with a key")
         if len(self.owners) < OWNERS_TO_AGREE:
             raise ValueError(f"{OWNERS_TO_AGREE} owners must sign a change, so there must be as many")
+        if all(self.are_one_person(self.owners[0], owner) for owner in self.owners):
+            raise ValueError("all owners count as one person, since `operates` joins them: nobody could sign with them")
         return self
 
     @model_validator(mode="after")
@@ -288,6 +297,10 @@ class Policy(Contract):
         """The approver of that id."""
         return self._approvers.get(id_)
 
+    def are_one_person(self, one: str, other: str) -> bool:
+        """Whether two ids, of approvers or of who asks, count as the same person: `operates` joins them."""
+        return self._persons.get(one, one) == self._persons.get(other, other)
+
     def relay_key(self, id_: str, key_id: str) -> PublicKey | None:
         """A callback server's key."""
         return next((key for relay in self.relays if relay.id == id_ for key in relay.keys if key.id == key_id), None)
@@ -299,6 +312,10 @@ class Policy(Contract):
     @cached_property
     def _approvers(self) -> Mapping[str, Approver]:
         return {approver.id: approver for approver in self.approvers}
+
+    @cached_property
+    def _persons(self) -> Mapping[str, str]:
+        return persons(self.approvers)
 
     @cached_property
     def _senders(self) -> Mapping[tuple[str, str], Sender]:

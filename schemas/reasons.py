@@ -41,6 +41,7 @@ class Reason(StrEnum):
     DUPLICATE_ITEM = "duplicate_item"
     INVALID_ITEM = "invalid_item"
     INVALID_POLICY = "invalid_policy"
+    EPOCH_PENDING = "epoch_pending"
     TOO_MANY_HELD = "too_many_held"
     UNKNOWN_ITEM = "unknown_item"
     ITEM_CLOSED = "item_closed"
@@ -115,6 +116,7 @@ MEANINGS: dict[Reason, str] = {
     Reason.DUPLICATE_ITEM: "there is, or was, an item with the same message and bytes",
     Reason.INVALID_ITEM: "the held record does not say what its item says it does",
     Reason.INVALID_POLICY: "the proposed policy cannot follow the one in force",
+    Reason.EPOCH_PENDING: "owners have signed an epoch that is not in force in this lane yet",
     Reason.TOO_MANY_HELD: "its sender has as many items waiting as the policy allows",
     Reason.UNKNOWN_ITEM: "there is no item of this id, or it is closed and forgotten",
     Reason.ITEM_CLOSED: "the item has been decided",
@@ -136,7 +138,7 @@ MEANINGS: dict[Reason, str] = {
     Reason.WRONG_TENANT: "the approver has no say on items of this tenant",
     Reason.WRONG_ROLE: "the approver has none of the roles that the item asks for",
     Reason.REQUESTER: "the approver is who asks",
-    Reason.OPERATES_REQUESTER: "the approver operates who asks",
+    Reason.OPERATES_REQUESTER: "the approver and who asks count as one person: `operates` joins them",
     Reason.ALREADY_VOTED: "the approver has voted on this item",
     Reason.SAME_PERSON: "somebody who counts as the same person has voted on this item",
     Reason.REPLAYED: "this decision has been counted before",

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import hashlib
+from collections.abc import Iterable
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Self
@@ -84,7 +85,8 @@ class Approver(Contract):
     """Somebody who may vote on held items.
 
     `roles` are those that tiers ask for, `tenants` those whose items they may vote on (`*` for all). `operates` names
-    the agents and bots that they run: they have no vote on what those ask for, and the two count as one person.
+    the agents and bots that they run. Whoever is joined by it, over any number of steps and in either direction, counts
+    as one person (persons()): none of them approves what another one asks for, and together they have one vote.
     `accounts` are their names on the platforms of callback servers, such as `slack = "U012AB3CD"`. Without keys, they
     vote by a callback server only.
     """
@@ -102,6 +104,25 @@ class Approver(Contract):
         if OWNER in self.roles:
             raise ValueError(f"the role {OWNER} belongs to those whom `owners` names")
         return self
+
+
+def persons(approvers: Iterable[Approver]) -> dict[str, str]:
+    """Who counts as one person: of each id that `operates` joins to another, the id that stands for all so joined.
+
+    An id that is not in it stands for itself. The relation has no direction: two who operate the same bot are one.
+    """
+    above: dict[str, str] = {}
+
+    def top(id_: str) -> str:
+        while (higher := above.setdefault(id_, id_)) != id_:
+            above[id_] = above[higher]
+            id_ = higher
+        return id_
+
+    for approver in approvers:
+        for operated in approver.operates:
+            above[top(operated)] = top(approver.id)
+    return {id_: top(id_) for id_ in tuple(above)}
 
 
 class Relay(Contract):

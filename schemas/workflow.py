@@ -113,8 +113,10 @@ class WorkflowCommand(Contract):
     have a `reason`; signal has the `node` and perhaps a `payload`; retry, skip and mark_done have the `node`, the
     `version` of the workflow that the operator saw, and a `reason`; mark_done may have the node's result as `payload`.
     The same workflow_id with the same definition, input, tags and tenant is the same workflow: a start may be sent
-    again. `requested_by` is a claim; of retry, skip and mark_done it is an operator, and as soon as the policy names
-    operators the header `agent-signature` bears their signature of the record's value.
+    again. `requested_by` is a claim that the header `agent-signature` may prove, by a signature of the record's value.
+    Of a start it is a sender of the tenant; unless it is proven, every action weighs at least `unknown_tool` in
+    a tenant whose messages must be signed. Of retry, skip and mark_done it is an operator, who signs once there are
+    some.
     """
 
     command: CommandKind

@@ -5,6 +5,8 @@ StreamsError
 +-- BrokerError          the broker cannot be reached or refuses
 +-- InstallationError    topics are missing or not as the catalogue has them
 +-- PolicyRefusedError   a policy cannot be published
++-- UnfitTextError       a text that somebody gives is empty, too long or no text
++-- KeyFileError         a signing key cannot be read, written or used
 +-- ClaimStoreError      the claim-check store cannot be reached or refuses
     +-- ClaimMissingError    it does not have the value
     +-- ClaimDamagedError    it has another value than was put
@@ -41,6 +43,10 @@ class ClaimMissingError(ClaimStoreError):
 
 class ClaimDamagedError(ClaimStoreError):
     """What the claim-check store has is not what was put."""
+
+
+class UnfitTextError(StreamsError):
+    """A text that somebody gives is empty, too long or no text."""
 
 
 class KeyFileError(StreamsError):

@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from schemas import registry, sender
-from schemas.decision import Decision, Vote, signed_bytes
+from schemas.decision import MAX_REASON_CHARACTERS, Decision, Vote, signed_bytes
 from schemas.deliberation import DeliberationItem
 from schemas.sender import SenderSignature
 from streams.errors import KeyFileError
+from streams.texts import require_text
 
 _ONLY_OWNER = 0o600
 _OTHERS = 0o077
@@ -63,8 +64,13 @@ class SigningKey:
         """Writes the key to a new file that only its owner can read, encrypted where a passphrase is given.
 
         Raises:
-            KeyFileError: the file exists, or cannot be written.
+            KeyFileError: the file exists or cannot be written, or the passphrase is empty.
         """
+        if passphrase is not None and not passphrase:
+            raise KeyFileError(
+                "an empty passphrase would leave the key unencrypted. Give one, or none at all: then whoever can read "
+                "the file can sign"
+            )
         encryption = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
         text = self._private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
         try:
@@ -98,7 +104,13 @@ class Signer:
     relay: str | None = None
 
     def decide(self, item: DeliberationItem, vote: Vote, reason: str | None = None) -> Decision:
-        """A signed decision on exactly this item."""
+        """A signed decision on exactly this item.
+
+        Raises:
+            UnfitTextError: the reason is empty, too long or no text.
+        """
+        if reason is not None:
+            require_text(reason, "the reason", MAX_REASON_CHARACTERS)
         unsigned = Decision(
             decision_id=str(uuid.uuid4()),
             kind=item.kind,

@@ -1,6 +1,7 @@
 """Changes of the policy as held items: proposed by anybody, put in force by the signatures of two owners."""
 
 import uuid
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 import orjson
@@ -8,12 +9,16 @@ from pydantic import ValidationError
 
 from schemas.deliberation import CHANGE_POLICY, DeliberationStatus
 from schemas.message import AgentMessage
+from schemas.model import MAX_NAME_CHARACTERS
 from schemas.policy import Policy
+from schemas.reasons import Reason
+from schemas.registry import Approver, PublicKey, Relay, Sender
 from schemas.topics import MAX_MESSAGE_BYTES
 from streams import control, policy_changes
-from streams.approvals import ApprovalClient, PendingItem
+from streams.approvals import ApprovalClient, ItemRefusedError, PendingItem
 from streams.engine.client import EngineSettings
 from streams.errors import PolicyRefusedError
+from streams.texts import require_text
 
 TENANT = "policy"
 """The tenant that proposals bear: they belong to none."""
@@ -23,12 +28,15 @@ async def propose(settings: EngineSettings, document: Policy, proposer: str) -> 
     """Puts the next epoch before its owners; returns how the item stands once it waits.
 
     Raises:
-        PolicyRefusedError: it is not the next epoch, no owners are named who could sign, or it is too large.
+        UnfitTextError: the proposer's name is empty, too long or no text.
+        PolicyRefusedError: it is not the next epoch, no owners are named who could sign, it is too large, or an epoch
+            that has been signed is not in force everywhere yet.
         InstallationError: a topic is missing, or one for a tenant or queue that the document names.
         ItemRefusedError: it was rejected, with the reason.
         DeliberationTimeoutError: nobody has taken it in time; it may still be.
         BrokerError: the broker cannot be reached or refuses.
     """
+    require_text(proposer, "the name of who proposes", MAX_NAME_CHARACTERS)
     current = await control.in_force(settings)
     if current is None or not current.policy.owners:
         raise PolicyRefusedError(
@@ -42,7 +50,14 @@ async def propose(settings: EngineSettings, document: Policy, proposer: str) -> 
         raise PolicyRefusedError(f"the proposal has {len(value)} bytes, allowed are {MAX_MESSAGE_BYTES}")
     said = AgentMessage.model_validate_json(value)
     async with ApprovalClient(settings) as client:
-        return await client.hold(said.message_id, said.conversation_id, value)
+        try:
+            return await client.hold(said.message_id, said.conversation_id, value)
+        except ItemRefusedError as refused:
+            if refused.reason == Reason.EPOCH_PENDING:
+                raise PolicyRefusedError(
+                    f"nothing is proposed: {refused.detail}, once 'acgs policy show' shows it, against what it says"
+                ) from refused
+            raise
 
 
 def _message(document: Policy, in_force: Policy, proposer: str) -> dict[str, object]:
@@ -76,6 +91,8 @@ def proposed_policy(one: PendingItem) -> Policy | None:
 async def earlier(settings: EngineSettings, epoch: int | None) -> Policy:
     """An earlier epoch's content, numbered as the next one; without a number, that of the one before.
 
+    Keys that any epoch has revoked stay revoked. All else goes back, owners and operators too.
+
     Raises:
         PolicyRefusedError: there is no such epoch in the log.
         InstallationError: there is no control topic.
@@ -90,4 +107,38 @@ async def earlier(settings: EngineSettings, epoch: int | None) -> Policy:
     if found is None or wanted == current:
         known = ", ".join(str(one.policy.epoch) for one in epochs)
         raise PolicyRefusedError(f"epoch {wanted} cannot be gone back to; in the log are {known}, in force {current}")
-    return found.model_copy(update={"epoch": current + 1})
+    return restored(found, [one.policy for one in epochs])
+
+
+def restored(found: Policy, epochs: Sequence[Policy]) -> Policy:
+    """What one of the epochs said as the next one, but for keys that any of them has revoked: those stay revoked."""
+    revoked: dict[str, datetime] = {}
+    for epoch in epochs:
+        for key in _keys(epoch):
+            if key.revoked_at is not None:
+                revoked[key.public_key] = min(key.revoked_at, revoked.get(key.public_key, key.revoked_at))
+
+    def still(signers: Iterable[Approver | Relay | Sender]) -> tuple[Approver | Relay | Sender, ...]:
+        return tuple(
+            signer.model_copy(
+                update={
+                    "keys": tuple(
+                        key.model_copy(update={"revoked_at": revoked.get(key.public_key)}) for key in signer.keys
+                    )
+                }
+            )
+            for signer in signers
+        )
+
+    changes = {
+        "approvers": still(found.approvers),
+        "relays": still(found.relays),
+        "senders": still(found.senders),
+    }
+    following = found.model_copy(update={**changes, "epoch": epochs[-1].epoch + 1})
+    return Policy.model_validate_json(following.canonical())
+
+
+def _keys(policy: Policy) -> Iterator[PublicKey]:
+    signers: tuple[Approver | Relay | Sender, ...] = (*policy.approvers, *policy.relays, *policy.senders)
+    return (key for signer in signers for key in signer.keys)

@@ -26,14 +26,16 @@ class Verdict:
         return "deliver" if self.triage.terms is None else "hold"
 
 
-def judge(value: bytes, policy: PublishedPolicy, now_ms: int, route: Route = _ROUTE) -> Verdict:
-    """The decisions on a message's bytes as if they arrived at a time, without headers."""
+def judge(
+    value: bytes, policy: PublishedPolicy, now_ms: int, route: Route = _ROUTE, *, sender_verified: bool = False
+) -> Verdict:
+    """The decisions on a message's bytes as if they arrived at a time, without headers but for a sender's signature."""
     decided = route.admission.decide(value, (), policy, now_ms)
     refused = decided if isinstance(decided, Refused) else None
     keeps_contract = refused is None or refused.reason.value.startswith(_OVERLOOKED_STAGES)
     if not keeps_contract:
         return Verdict(refused, None)
     try:
-        return Verdict(refused, decide(parse(value), policy))
+        return Verdict(refused, decide(parse(value), policy, sender_verified=sender_verified))
     except (ValueError, KeyError):
         return Verdict(refused, None)

@@ -10,10 +10,12 @@ from typing import cast
 import orjson
 from aiokafka.errors import KafkaError
 
+from schemas import envelope
 from schemas.topics import MIB
 from streams.broker import SILENT_S, producing, require_topics, told_errors
 from streams.engine.admin import Admin
 from streams.engine.client import Delivered, EngineSettings, Producer
+from streams.keys import SigningKey
 from streams.lines import Line
 
 _IN_FLIGHT = 5_000
@@ -55,8 +57,9 @@ async def send(
     on_unsent: Callable[[Unsent], None],
     on_progress: Callable[[Sent], None],
     progress: Sent,
+    key: SigningKey | None = None,
 ) -> None:
-    """Publishes lines in order, each under its conversation_id if it has one.
+    """Publishes lines in order, each under its conversation_id if it has one, and signed with `key` if there is one.
 
     `progress` counts what has become of them, and is right however this ends: what had been handed over when it is
     cancelled is waited for. A line that the topic cannot take is reported and the rest goes on; when the broker stops
@@ -69,7 +72,7 @@ async def send(
     await require_topics(settings, [topic])
     limit = await _limit(settings, topic)
     async with producing(settings, "send") as producer:
-        sending = _Sending(producer, topic, limit, on_unsent, progress)
+        sending = _Sending(producer, topic, limit, on_unsent, progress, signs=key)
         pace = _Pace(rate)
         try:
             async for line in lines:
@@ -96,10 +99,17 @@ class _Sending:
     """Records on their way: a bounded number, acknowledged in the order in which they were sent."""
 
     def __init__(
-        self, producer: Producer, topic: str, limit: int, on_unsent: Callable[[Unsent], None], progress: Sent
+        self,
+        producer: Producer,
+        topic: str,
+        limit: int,
+        on_unsent: Callable[[Unsent], None],
+        progress: Sent,
+        *,
+        signs: SigningKey | None,
     ) -> None:
         self._producer, self._topic, self._limit = producer, topic, limit
-        self._on_unsent, self._progress = on_unsent, progress
+        self._on_unsent, self._progress, self._signs = on_unsent, progress, signs
         self._waiting: deque[tuple[Line, asyncio.Future[Delivered]]] = deque()
         self._bytes = 0
         self._broken = False
@@ -107,7 +117,9 @@ class _Sending:
     async def take(self, line: Line) -> bool:
         """Sends a line once there is room; False where the broker no longer takes records."""
         key = _key(line.value)
-        if len(line.value) + len(key or b"") + _OVERHEAD_BYTES > self._limit:
+        headers = [] if self._signs is None else [(envelope.SIGNATURE, self._signs.message_signature(line.value))]
+        in_headers = sum(len(name) + len(content) for name, content in headers)
+        if len(line.value) + len(key or b"") + in_headers + _OVERHEAD_BYTES > self._limit:
             self._progress.stopped_at = None
             self._fail(line, f"{len(line.value)} bytes; a record of {self._topic} may have {self._limit}")
             return True
@@ -117,7 +129,7 @@ class _Sending:
             return False
         try:
             async with asyncio.timeout(SILENT_S):
-                delivery = await self._producer.send(self._topic, line.value, key)
+                delivery = await self._producer.send(self._topic, line.value, key, headers=headers)
         except (KafkaError, TimeoutError, AssertionError) as error:
             self._broken = True
             self._progress.stopped_at = None

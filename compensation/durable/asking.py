@@ -107,7 +107,7 @@ def _item(case: Case, node: str | None, asked: Mapping[str, object], terms: _Ter
         policy=policy.reference,
         tenant_id=case.tenant_id,
         sender=case.requested_by,
-        sender_verified=False,
+        sender_verified=case.verified,
         constitutional_hash=case.constitutional_hash,
         action=deliberation.action_digest(
             case.tenant_id, case.requested_by, None if card is None else card.tool, orjson.loads(case.input)

@@ -44,7 +44,7 @@ def command(
     if isinstance(asked, Refused):
         return asked
     if asked.command is CommandKind.START:
-        return started(asked, view, scorer, reply_to)
+        return started(asked, view, scorer, verified=verified, reply_to=reply_to)
     found = _open(asked.workflow_id, view)
     if isinstance(found, Refused):
         return found

@@ -1,7 +1,7 @@
 """What decisions on workflows ask for and may know: the effects of all decisions, on rows of workflows."""
 
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Mapping
+from typing import Protocol, TypeAlias
 
 from pydantic import JsonValue
 
@@ -18,5 +18,12 @@ Effect: TypeAlias = effects.Effect[Row]
 Decided: TypeAlias = effects.Decided[Row]
 Surroundings: TypeAlias = effects.Surroundings[Row]
 
-Scorer = Callable[[Mapping[str, JsonValue], PublishedPolicy], ScoreCard]
-"""What a command of an agent weighs under a policy."""
+
+class Scorer(Protocol):
+    """What a command of an agent weighs under a policy."""
+
+    def __call__(
+        self, message: Mapping[str, JsonValue], published: PublishedPolicy, /, *, sender_verified: bool
+    ) -> ScoreCard:
+        """The impact of a message; `sender_verified` says whether a signature proves who sent it."""
+        ...

@@ -14,7 +14,7 @@ from compensation.rows import Awaits, NodeRow, WorkflowRow
 from schemas.workflow import StepStatus, WorkflowState
 
 _VERSION, _BEFORE = 2, 1
-"""What is written, and what is read besides: a row of version 1 has no `reply_to`, and no `taken`."""
+"""What is written, and what is read besides: a row of version 1 has no `reply_to`, `verified` or `taken`."""
 _CASE, _HEAD, _LEAF, _CLOSED = "case/", "head/", "node/", "closed"
 
 
@@ -22,7 +22,8 @@ class Case(NamedTuple):
     """What a workflow was started with.
 
     `input` is JSON. `content` is the SHA-256 of all that makes two starts the same. `secret` is what the tokens of
-    attempts are derived from. `reply_to` is where the agent that started it wants to be told, `TOPIC/KEY`.
+    attempts are derived from. `reply_to` is where the agent that started it wants to be told, `TOPIC/KEY`. `verified`:
+    whether a signature proved who started it, or an agent of this system did.
     """
 
     prepared: Prepared
@@ -37,6 +38,7 @@ class Case(NamedTuple):
     content: str
     started_ms: int
     reply_to: str | None = None
+    verified: bool = False
 
 
 class Head(NamedTuple):

@@ -22,12 +22,18 @@ from schemas.workflow import MAX_INPUT_BYTES, EventKind, WorkflowCommand
 _SHOWN_PROBLEMS = 10
 
 
-def started(asked: WorkflowCommand, view: Surroundings, scorer: Scorer, reply_to: str | None = None) -> Decided:
-    """Begins a workflow, or says that it has been begun, or why it cannot be. `reply_to` is told how it goes on."""
+def started(
+    asked: WorkflowCommand, view: Surroundings, scorer: Scorer, *, verified: bool, reply_to: str | None = None
+) -> Decided:
+    """Begins a workflow, or says that it has been begun, or why it cannot be.
+
+    `verified` says whether who asks is proven; it is kept, and weighs on every forward command. `reply_to` is told how
+    it goes on.
+    """
     prepared = _prepared(asked)
     if isinstance(prepared, Refused):
         return prepared
-    case = _case(asked, prepared, view)._replace(reply_to=reply_to)
+    case = _case(asked, prepared, view, verified=verified)._replace(reply_to=reply_to)
     existing = view.row(head_key(asked.workflow_id))
     if isinstance(existing, Head | Closed):
         return _again(asked, case, existing, view)
@@ -38,7 +44,7 @@ def started(asked: WorkflowCommand, view: Surroundings, scorer: Scorer, reply_to
     step = Progress(case, head, view, scorer)
     about: dict[str, object] = {
         "by": asked.requested_by,
-        "verified": False,
+        "verified": verified,
         "command_id": asked.command_id,
         "name": prepared.definition.name,
         "tenant_id": case.tenant_id,
@@ -62,7 +68,7 @@ def _prepared(asked: WorkflowCommand) -> Prepared | Refused:
         return Refused(Reason.INVALID_DEFINITION, "; ".join(shown) + (f"; and {more} more" if more > 0 else ""))
 
 
-def _case(asked: WorkflowCommand, prepared: Prepared, view: Surroundings) -> Case:
+def _case(asked: WorkflowCommand, prepared: Prepared, view: Surroundings, *, verified: bool) -> Case:
     entropy, tags = view.entropy(), tuple(asked.tags or ())
     given = orjson.dumps(asked.input)
     same = [prepared.digest, tags, asked.tenant_id, asked.input]
@@ -78,6 +84,7 @@ def _case(asked: WorkflowCommand, prepared: Prepared, view: Surroundings) -> Cas
         secret=entropy[16:].hex(),
         content=hashlib.sha256(orjson.dumps(same, option=orjson.OPT_SORT_KEYS)).hexdigest(),
         started_ms=view.clock_ms,
+        verified=verified,
     )
 
 

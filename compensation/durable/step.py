@@ -246,7 +246,9 @@ class Progress:
             activity = self.case.prepared.nodes[id_].activity or ""
             results: dict[str, JsonValue] = {one: orjson.loads(text) for one, text in self._inputs(id_).items()}
             arguments = {**orjson.loads(self.case.input), "results": results}
-            card = self._cards[id_] = self._scorer(action(self.case.tenant_id, activity, arguments), self._view.control)
+            said = action(self.case.tenant_id, activity, arguments)
+            card = self._scorer(said, self._view.control, sender_verified=self.case.verified)
+            self._cards[id_] = card
         return card
 
     # What is kept

@@ -30,9 +30,13 @@ def action(tenant_id: str, activity: str, arguments: Mapping[str, JsonValue]) ->
 
 
 def heaviest_undo(case: Case, scorer: Scorer, policy: PublishedPolicy) -> Weighed | None:
-    """The compensation that weighs most among those that must be approved before the start; None if none must."""
+    """The compensation that weighs most among those that must be approved before the start; None if none must.
+
+    Who started it is left out: that weighs on each forward command, and no compensation runs without one.
+    """
     arguments: dict[str, JsonValue] = orjson.loads(case.input)
     activities = {node.compensation.activity for node in case.prepared.definition.nodes if node.compensation}
-    weighed = [Weighed(one, scorer(action(case.tenant_id, one, arguments), policy)) for one in sorted(activities)]
+    asked = {one: action(case.tenant_id, one, arguments) for one in sorted(activities)}
+    weighed = [Weighed(one, scorer(said, policy, sender_verified=True)) for one, said in asked.items()]
     held = [one for one in weighed if policy.policy.tier_of(one.card.score) is not None]
     return max(held, key=lambda one: one.card.score, default=None)

@@ -10,6 +10,6 @@ KEY = "chaos"
 ADMISSION: Admission[ChaosCommand] = Admission(
     ChaosCommand,
     lambda _: KEY,
-    order=lambda command: Ordered(command.requested_by, must_be_signed=True),
+    who=lambda command: Ordered(command.requested_by, must_be_signed=True),
 )
 """An operator has signed it, and nobody may give it while the policy names none."""

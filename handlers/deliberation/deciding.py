@@ -7,8 +7,9 @@ from pydantic import ValidationError
 
 from handlers.deliberation import records
 from handlers.deliberation.ending import End, ended
-from handlers.deliberation.entitled import check_approver, check_signer, check_subject
-from handlers.deliberation.items import Held, Open, find, held_of, one_more, terms, waiting
+from handlers.deliberation.entitled import check_approver, check_signer, check_subject, weighed_again
+from handlers.deliberation.items import Held, Open, crowded, find, held_of, one_more, terms
+from handlers.deliberation.keeping import released
 from handlers.deliberation.policy_change import proposed
 from handlers.deliberation.reopening import reopened
 from handlers.deliberation.rows import (
@@ -32,7 +33,7 @@ from handlers.deliberation.standing import (
     due_ms,
     escalation_ms,
     is_past,
-    reminder_ms,
+    reminders_by,
     withdrawn_hash,
 )
 from handlers.deliberation.voting import Moment, Voted, voted
@@ -92,8 +93,8 @@ def item(arrived: Arrived, view: Surroundings[Row]) -> Decided[Row]:
         *rejects,
         Keep(held_key(said.item_id), encode_held(*held)),
         Keep(item_key(said.item_id), encode(after.open.row), due_ms(after.open, began, view.control)),
-        one_more(said, view),
-        records.status(after.open, deadline_ms(after.open, began), now),
+        *one_more(said, held, view),
+        records.status(after.open, deadline_ms(after.open, began), view.control, now),
     ]
 
 
@@ -116,10 +117,8 @@ def _check_item(said: DeliberationItem, arrived: Arrived, view: Surroundings[Row
         document = proposed(arrived.value, view)
         if isinstance(document, Refused):
             return document
-    allowed = view.control.policy.max_held_per_sender
-    if waiting(said, view) >= allowed:
-        return Refused(Reason.TOO_MANY_HELD, f"{said.sender!a} has {allowed} items waiting here, as many as it may")
-    return None
+    full = crowded(said, Held(arrived.value, arrived.headers), view)
+    return None if full is None else Refused(Reason.TOO_MANY_HELD, full)
 
 
 def _not_held(said: DeliberationItem, arrived: Arrived, refused: Refused) -> list[Effect[Row]]:
@@ -177,7 +176,7 @@ def _vote(arrived: Arrived, said: Decision, open_: Open, view: Surroundings[Row]
         return after.refused
     return [
         Keep(item_key(said.item_id), encode(after.open.row), due_ms(after.open, began, view.control)),
-        records.status(after.open, deadline_ms(after.open, began), view.clock_ms),
+        records.status(after.open, deadline_ms(after.open, began), view.control, view.clock_ms),
     ]
 
 
@@ -195,8 +194,14 @@ def _late(said: Decision, closed: Closed, view: Surroundings[Row]) -> Decided[Ro
 def _reopen(said: Decision, closed: Closed, view: Surroundings[Row]) -> Decided[Row]:
     if closed.reopened_as is not None:
         return Refused(Reason.NOT_APPLICABLE, f"the item has been reopened as {closed.reopened_as}")
-    if closed.open is None:
+    if closed.state is not DeliberationState.EXPIRED:
         return Refused(Reason.NOT_APPLICABLE, f"the item is {closed.state}; only expired messages are reopened")
+    if closed.open is None or view.row(held_key(closed.item_id)) is None:
+        return Refused(
+            Reason.NOT_APPLICABLE,
+            "what the item held is not kept: it is no message, or had expired itself, or named a policy that was "
+            "withdrawn, or as much as may be kept has expired since",
+        )
     item, policy, now = terms(closed.item_id, view), view.control.policy, view.clock_ms
     refused = check_subject(said, item) or check_approver(said, item, policy) or check_signer(said, policy, now, now)
     if refused is not None:
@@ -265,7 +270,8 @@ def timer(key: str, row: Row, view: Surroundings[Row]) -> Sequence[Effect[Row]]:
             item = terms(key.removeprefix(item_key("")), view)
             return _due(Open(item, known), view)
         case Closed():
-            return [Forget(key), Forget(held_key(known.item_id)), records.forgotten(known.item_id)]
+            told = records.forgotten(known.item_id)
+            return [Forget(key), Forget(held_key(known.item_id)), told, *released(known, view)]
         case Early():
             unknown = Refused(Reason.UNKNOWN_ITEM, "its item has not come in the time that decisions are kept for")
             over = [_rejected(one, unknown) for one in known.decisions if one.until <= now]
@@ -280,16 +286,23 @@ def _due(open_: Open, view: Surroundings[Row]) -> Sequence[Effect[Row]]:
     now, began, item = view.clock_ms, began_ms(view), open_.item
     gone = withdrawn_hash(item, view.control, now)
     if gone is None and is_past(open_, began, now):
-        gone = f"{item.approvals} approvals were asked for; {records.counted(open_.row.votes)} came in time"
+        gone = f"{item.approvals} approvals were asked for; {_standing(open_, view)} stand at the deadline"
     if gone is not None:
         return ended(open_, held_of(item.item_id, view), End(DeliberationState.EXPIRED, gone), view)
     after, escalation = open_, escalation_ms(open_, began)
     if escalation is not None and escalation <= now:
         after = after._replace(row=after.row.model_copy(update={"escalated": True}))
-    while reminder_ms(after, began) <= now:
-        after = after._replace(row=after.row.model_copy(update={"reminders": after.row.reminders + 1}))
+    reminders = reminders_by(after, began, now)
+    if reminders > after.row.reminders:
+        after = after._replace(row=after.row.model_copy(update={"reminders": reminders}))
     kept = Keep(item_key(item.item_id), encode(after.row), due_ms(after, began, view.control))
-    return [kept] if after is open_ else [kept, records.status(after, deadline_ms(after, began), now)]
+    return [kept] if after is open_ else [kept, records.status(after, deadline_ms(after, began), view.control, now)]
+
+
+def _standing(open_: Open, view: Surroundings[Row]) -> int:
+    """How many of its approvals stand."""
+    votes = weighed_again(open_.row.votes, open_.item, view.control.policy, view.clock_ms)
+    return sum(vote.stands and vote.decision.vote is Vote.APPROVE for vote in votes)
 
 
 def _invalid(reason: Reason, error: ValidationError) -> Refused:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from handlers.deliberation import records
 from handlers.deliberation.entitled import weighed_again
 from handlers.deliberation.items import Held, Open, one_less
+from handlers.deliberation.keeping import forget_ms, kept, may_be_reopened
 from handlers.deliberation.policy_change import proposed
 from handlers.deliberation.rows import ACTIVATED, Activated, Closed, Row, encode, held_key, item_key
 from handlers.deliberation.standing import began_ms, deadline_ms
@@ -49,10 +50,13 @@ def ended(open_: Open, held: Held, end: End, view: Surroundings[Row], *, was_cou
         deadline=deadline,
         closed=now,
     )
-    told = records.status(open_, deadline, now, state=end.state, closed=now, why=end.why, by=end.by)
+    is_kept = was_counted and end.state is DeliberationState.EXPIRED and may_be_reopened(item, held, view)
+    told = records.status(
+        open_, deadline, published, now, state=end.state, closed=now, why=end.why, by=end.by, reopenable=is_kept
+    )
     effects += [records.verdict(said), told]
-    effects += _remembered(open_, end, deadline, view)
-    return [*effects, one_less(item, view)] if was_counted else effects
+    effects += _kept(open_, held, end, deadline, view) if is_kept else _remembered(open_, end, deadline, view)
+    return [*effects, *one_less(item, held, view)] if was_counted else effects
 
 
 def _checked(item: DeliberationItem, value: bytes, end: End, view: Surroundings[Row]) -> tuple[End, Policy | None]:
@@ -81,17 +85,25 @@ def _released(
 
 
 def _remembered(open_: Open, end: End, deadline: int, view: Surroundings[Row]) -> list[Effect[Row]]:
-    """The item's row once it is closed; an expired message is kept whole, since it may be reopened."""
-    item, row = open_
-    may_reopen = end.state is DeliberationState.EXPIRED and item.kind is ItemKind.MESSAGE
-    closed = Closed(
-        item_id=item.item_id,
+    """The item's row once it is closed."""
+    due = forget_ms(view.clock_ms, view.control.policy)
+    key = item_key(open_.item.item_id)
+    return [Keep(key, encode(_closed(open_, end, deadline, view)), due), Forget(held_key(open_.item.item_id))]
+
+
+def _kept(open_: Open, held: Held, end: End, deadline: int, view: Surroundings[Row]) -> list[Effect[Row]]:
+    """The same for one that may be reopened, which is kept whole."""
+    slot, effects = kept(open_.item, held, view)
+    closed = _closed(open_, end, deadline, view).model_copy(update={"open": open_.row, "slot": slot})
+    due = forget_ms(view.clock_ms, view.control.policy)
+    return [*effects, Keep(item_key(open_.item.item_id), encode(closed), due)]
+
+
+def _closed(open_: Open, end: End, deadline: int, view: Surroundings[Row]) -> Closed:
+    return Closed(
+        item_id=open_.item.item_id,
         state=end.state,
         closed=view.clock_ms,
         deadline=deadline,
-        decisions=tuple(vote.decision.decision_id for vote in row.votes),
-        open=row if may_reopen else None,
+        decisions=tuple(vote.decision.decision_id for vote in open_.row.votes),
     )
-    forget_ms = view.clock_ms + int(view.control.policy.keep_closed_items.total_seconds() * 1000)
-    kept = Keep(item_key(item.item_id), encode(closed), forget_ms)
-    return [kept] if may_reopen else [kept, Forget(held_key(item.item_id))]

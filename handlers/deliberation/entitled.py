@@ -1,9 +1,10 @@
 """Whether a decision counts: each rule by itself, with the reason it refuses for."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from handlers.deliberation.quorum import Approval, filled
-from handlers.signatures import is_signed, void
+from handlers.deliberation.quorum import Approval, filled, missing
+from handlers.signatures import is_signed_again, void
 from schemas.decision import Decision, ItemKind, Vote
 from schemas.deliberation import CountedVote, DeliberationItem
 from schemas.effects import Refused
@@ -22,7 +23,7 @@ def check_signer(decision: Decision, policy: Policy, signed_ms: int, now_ms: int
     key = _key(decision, approver, policy)
     if isinstance(key, Refused):
         return key
-    if not is_signed(key.raw, decision.signature, decision.signed_bytes):
+    if not is_signed_again(key.raw, decision.signature, decision.signed_bytes):
         return Refused(Reason.BAD_SIGNATURE, f"key {key.id} has not signed this decision as it stands")
     return void(key, signed_ms, now_ms)
 
@@ -62,8 +63,9 @@ def check_approver(decision: Decision, item: DeliberationItem, policy: Policy) -
     is_approval = decision.vote is Vote.APPROVE
     if is_approval and approver.id == item.sender:
         return Refused(Reason.REQUESTER, f"{approver.id!a} asks for this action")
-    if is_approval and item.sender in approver.operates:
-        return Refused(Reason.OPERATES_REQUESTER, f"{approver.id!a} operates {item.sender!a}, which asks for this")
+    if is_approval and policy.are_one_person(approver.id, item.sender):
+        detail = f"{approver.id!a} and {item.sender!a}, which asks for this, count as one person"
+        return Refused(Reason.OPERATES_REQUESTER, detail)
     is_of_tenant = EVERY_TENANT in approver.tenants or item.tenant_id in approver.tenants
     if item.kind is not ItemKind.POLICY and not is_of_tenant:
         return Refused(Reason.WRONG_TENANT, f"{approver.id!a} has no say on items of tenant {item.tenant_id!a}")
@@ -82,15 +84,10 @@ def check_distinct(decision: Decision, standing: Sequence[Decision], policy: Pol
             continue
         if other.approver == decision.approver:
             return Refused(Reason.ALREADY_VOTED, f"{decision.approver!a} has said {other.vote} before")
-        if _are_one_person(other.approver, decision.approver, policy):
-            detail = f"{other.approver!a} has voted, and one of the two operates the other"
+        if policy.are_one_person(other.approver, decision.approver):
+            detail = f"{other.approver!a} has voted, and the two count as one person"
             return Refused(Reason.SAME_PERSON, detail)
     return None
-
-
-def _are_one_person(one: str, other: str, policy: Policy) -> bool:
-    first, second = policy.approver(one), policy.approver(other)
-    return (first is not None and other in first.operates) or (second is not None and one in second.operates)
 
 
 def roles(approver: Approver, policy: Policy) -> frozenset[str]:
@@ -102,33 +99,41 @@ def roles(approver: Approver, policy: Policy) -> frozenset[str]:
 def weighed_again(
     votes: Sequence[CountedVote], item: DeliberationItem, policy: Policy, now_ms: int
 ) -> tuple[CountedVote, ...]:
-    """The votes, each with whether it still counts under the registry in force."""
-    return tuple(_weighed(vote, item, policy, now_ms) for vote in votes)
+    """The votes, each with whether it still counts under the registry in force; of one person's the first that does."""
+    weighed: list[CountedVote] = []
+    standing: list[Decision] = []
+    for vote in votes:
+        refused = (
+            check_signer(vote.decision, policy, vote.at, now_ms)
+            or check_subject(vote.decision, item)
+            or check_approver(vote.decision, item, policy)
+            or check_distinct(vote.decision, standing, policy)
+        )
+        if refused is None:
+            standing.append(vote.decision)
+        reason = None if refused is None else refused.reason
+        weighed.append(CountedVote(decision=vote.decision, at=vote.at, stands=refused is None, reason=reason))
+    return tuple(weighed)
 
 
-def _weighed(vote: CountedVote, item: DeliberationItem, policy: Policy, now_ms: int) -> CountedVote:
-    refused = (
-        check_signer(vote.decision, policy, vote.at, now_ms)
-        or check_subject(vote.decision, item)
-        or check_approver(vote.decision, item, policy)
-    )
-    return CountedVote(
-        decision=vote.decision, at=vote.at, stands=refused is None, reason=None if refused is None else refused.reason
-    )
+class Lacking(NamedTuple):
+    """How many more approvals release an item, and the roles of which the next one helps; none where enough stand."""
+
+    approvals: int
+    roles: tuple[str, ...]
 
 
-def is_released(weighed: Sequence[CountedVote], item: DeliberationItem, policy: Policy) -> bool:
-    """Whether the approvals that stand suffice: distinct approvers in distinct roles, not too many of them relayed."""
-    approvals: list[Approval] = []
-    seen: list[Decision] = []
-    for vote in weighed:
-        approver = policy.approver(vote.decision.approver)
-        if not vote.stands or vote.decision.vote is not Vote.APPROVE or approver is None:
-            continue
-        if check_distinct(vote.decision, seen, policy) is None:
-            seen.append(vote.decision)
-            approvals.append(Approval(roles(approver, policy), vote.decision.relay is not None))
-    return filled(item.roles, approvals, item.relayed) >= item.approvals
+def lacking(weighed: Sequence[CountedVote], item: DeliberationItem, policy: Policy) -> Lacking:
+    """What the approvals that stand lack: distinct approvers in distinct roles, not too many of them relayed."""
+    approvals = [
+        Approval(roles(approver, policy), vote.decision.relay is not None)
+        for vote in weighed
+        if vote.stands and vote.decision.vote is Vote.APPROVE and (approver := policy.approver(vote.decision.approver))
+    ]
+    if not approvals:
+        return Lacking(item.approvals, tuple(dict.fromkeys(item.roles)))
+    left = item.approvals - filled(item.roles, approvals, item.relayed)
+    return Lacking(left, missing(item.roles, approvals, item.relayed)) if left > 0 else Lacking(0, ())
 
 
 def _short(reference: str) -> str:

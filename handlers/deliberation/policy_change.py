@@ -10,8 +10,14 @@ from schemas.reasons import Reason
 
 
 def proposed(value: bytes, view: Surroundings[Row]) -> Policy | Refused:
-    """The epoch that a proposal's bytes hold, if it may follow the one in force."""
-    in_force = view.control.policy
+    """The epoch that a proposal's bytes hold, if it may follow the one in force.
+
+    While the lane has signed an epoch and not read it yet, none may: its signatures would be weighed by owners whom
+    that epoch may have put out.
+    """
+    in_force, activated = view.control.policy, _activated(view)
+    if activated > in_force.epoch:
+        return Refused(Reason.EPOCH_PENDING, f"epoch {activated} is being put in force; propose again")
     if not in_force.owners:
         return Refused(Reason.INVALID_POLICY, f"epoch {in_force.epoch} names no owners, who could sign a proposal")
     try:
@@ -23,9 +29,9 @@ def proposed(value: bytes, view: Surroundings[Row]) -> Policy | Refused:
         return Refused(Reason.INVALID_POLICY, f"{place}: {first['msg']}")
     except (KeyError, TypeError):
         return Refused(Reason.INVALID_POLICY, "the action has no argument 'document', which is the proposed epoch")
-    wanted = max(in_force.epoch, _activated(view)) + 1
-    if policy.epoch != wanted:
-        return Refused(Reason.INVALID_POLICY, f"it is epoch {policy.epoch}; {wanted} is the one that can follow")
+    if policy.epoch != in_force.epoch + 1:
+        detail = f"it is epoch {policy.epoch}; {in_force.epoch + 1} is the one that can follow"
+        return Refused(Reason.INVALID_POLICY, detail)
     return policy
 
 

@@ -29,6 +29,16 @@ def filled(asked: Sequence[str], approvals: Sequence[Approval], relayed_at_most:
     return len(taken)
 
 
+def missing(asked: Sequence[str], approvals: Sequence[Approval], relayed_at_most: int) -> tuple[str, ...]:
+    """The roles of which one more approval, not relayed, would fill one role more."""
+    so_far = filled(asked, approvals, relayed_at_most)
+    return tuple(
+        role
+        for role in dict.fromkeys(asked)
+        if filled(asked, [*approvals, Approval((role,), relayed=False)], relayed_at_most) > so_far
+    )
+
+
 def _fill(
     number: int, asked: Sequence[str], approvals: Sequence[Approval], taken: dict[int, int], tried: set[int]
 ) -> bool:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import orjson
 
+from handlers.deliberation.entitled import lacking, weighed_again
 from handlers.deliberation.items import Open
 from schemas import envelope, topics
 from schemas.decision import Vote
@@ -17,7 +18,7 @@ from schemas.deliberation import (
     VoteSummary,
 )
 from schemas.effects import Headers, Publish
-from schemas.policy import Policy
+from schemas.policy import Policy, PublishedPolicy
 from schemas.workflow import WorkflowVerdict
 
 _STAMP: Headers = ((envelope.VERSION, envelope.CURRENT_VERSION),)
@@ -26,15 +27,20 @@ _STAMP: Headers = ((envelope.VERSION, envelope.CURRENT_VERSION),)
 def status(
     open_: Open,
     deadline: int,
+    published: PublishedPolicy,
     now_ms: int,
     *,
     state: DeliberationState = DeliberationState.PENDING,
     closed: int | None = None,
     why: str | None = None,
     by: str | None = None,
+    reopenable: bool = False,
     reopened_as: str | None = None,
 ) -> Publish:
-    """How an item stands."""
+    """How an item stands; its votes are weighed by the policy in force."""
+    weighed = weighed_again(open_.row.votes, open_.item, published.policy, now_ms)
+    is_pending = state is DeliberationState.PENDING
+    left = lacking(weighed, open_.item, published.policy) if is_pending else None
     said = DeliberationStatus(
         item=open_.item,
         state=state,
@@ -44,11 +50,14 @@ def status(
         changed=now_ms,
         deadline=deadline,
         closed=closed,
-        votes=tuple(map(_summary, open_.row.votes)),
+        votes=tuple(map(_summary, weighed)),
+        needed=None if left is None else left.approvals,
+        missing=() if left is None else left.roles,
         reminders=open_.row.reminders,
         escalated=open_.row.escalated,
         why=why,
         by=by,
+        reopenable=reopenable,
         reopened_as=reopened_as,
     )
     value = said.model_dump_json().encode()
@@ -64,6 +73,8 @@ def _summary(vote: CountedVote) -> VoteSummary:
         relay=said.relay,
         reason=said.reason,
         at=vote.at,
+        stands=vote.stands,
+        void=vote.reason,
     )
 
 
@@ -102,11 +113,6 @@ def approvals(votes: Sequence[CountedVote]) -> str:
     """Who has approved, in words."""
     names = [vote.decision.approver for vote in votes if vote.stands and vote.decision.vote is Vote.APPROVE]
     return ", ".join(names)
-
-
-def counted(votes: Sequence[CountedVote]) -> int:
-    """How many have approved."""
-    return sum(vote.decision.vote is Vote.APPROVE for vote in votes)
 
 
 def instant(at_ms: int) -> str:

@@ -2,6 +2,7 @@
 
 from handlers.deliberation import records
 from handlers.deliberation.items import Held, Open
+from handlers.deliberation.keeping import forget_ms, released
 from handlers.deliberation.rows import Closed, Row, encode, held_key, item_key
 from handlers.deliberation.standing import withdrawn_hash
 from schemas import deliberation, envelope, topics
@@ -25,13 +26,18 @@ def reopened(closed: Closed, open_: Open, said: Decision, held: Held, view: Surr
     renewed = _next(item, _terms(item, published.policy), published.reference, view.entropy())
     own = tuple((n, renewed.model_dump_json().encode() if n == envelope.ITEM else c) for n, c in headers)
     after = closed.model_copy(
-        update={"open": None, "reopened_as": renewed.item_id, "decisions": (*closed.decisions, said.decision_id)}
+        update={
+            "open": None,
+            "slot": None,
+            "reopened_as": renewed.item_id,
+            "decisions": (*closed.decisions, said.decision_id),
+        }
     )
-    forget_ms = closed.closed + int(published.policy.keep_closed_items.total_seconds() * 1_000)
     why = f"reopened by {said.approver}" + (f": {said.reason}" if said.reason else "")
     told = records.status(
         open_,
         closed.deadline or closed.closed,
+        published,
         now,
         state=DeliberationState.EXPIRED,
         closed=closed.closed,
@@ -41,8 +47,9 @@ def reopened(closed: Closed, open_: Open, said: Decision, held: Held, view: Surr
     )
     return [
         Publish(topics.DELIBERATION, renewed.item_id, value, own),
-        Keep(item_key(item.item_id), encode(after), forget_ms),
+        Keep(item_key(item.item_id), encode(after), forget_ms(closed.closed, published.policy)),
         Forget(held_key(item.item_id)),
+        *released(closed, view),
         told,
     ]
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import orjson
 from pydantic import Field, TypeAdapter
 
-from schemas.decision import Decision
+from schemas.decision import Decision, ItemKind
 from schemas.deliberation import CountedVote, DeliberationState
 from schemas.effects import Headers
 from schemas.model import Contract, Uuid
@@ -22,6 +22,9 @@ BEGAN = "began"
 """The key of the row that says when this lane first ran."""
 ACTIVATED = "activated"
 """The key of the row that says which epoch of the policy this lane has put in force last."""
+
+KEPT = "kept"
+"""The key of the row that says where the queue of what may be reopened begins and ends."""
 
 _count, _header = struct.Struct(">H"), struct.Struct(">Hi")
 _HELD_VERSION = b"\x01"
@@ -47,7 +50,10 @@ class OpenRow(Contract):
 
 
 class Closed(Contract):
-    """An item that has ended: enough to answer what comes late. An expired one that may be reopened is kept whole."""
+    """An item that has ended: enough to answer what comes late.
+
+    An expired one that may be reopened is kept whole: as `open`, and in the queue of these at `slot`.
+    """
 
     v: Literal[1] = 1
     row: Literal["closed"] = "closed"
@@ -57,6 +63,7 @@ class Closed(Contract):
     deadline: Ms | None
     decisions: tuple[Uuid, ...] = ()
     open: OpenRow | None = None
+    slot: int | None = None
     reopened_as: Uuid | None = None
 
 
@@ -74,6 +81,35 @@ class Waiting(Contract):
     v: Literal[1] = 1
     row: Literal["waiting"] = "waiting"
     count: int
+
+
+class Unverified(Contract):
+    """How many items wait whose senders are not verified, and the bytes of what they hold."""
+
+    v: Literal[1] = 1
+    row: Literal["unverified"] = "unverified"
+    count: int
+    bytes: int
+
+
+class Kept(Contract):
+    """The queue of what may be reopened: slots from `first` to before `next`, some left; how many items, and bytes."""
+
+    v: Literal[1] = 1
+    row: Literal["kept"] = "kept"
+    first: int
+    next: int
+    count: int
+    bytes: int
+
+
+class KeptItem(Contract):
+    """One that may be reopened, and the bytes of what it holds."""
+
+    v: Literal[1] = 1
+    row: Literal["kept item"] = "kept item"
+    item_id: Uuid
+    bytes: int
 
 
 class Activated(Contract):
@@ -102,7 +138,7 @@ class Early(Contract):
     decisions: tuple[EarlyDecision, ...]
 
 
-Known = OpenRow | Closed | Began | Waiting | Activated | Early
+Known = OpenRow | Closed | Began | Waiting | Unverified | Kept | KeptItem | Activated | Early
 _KNOWN: TypeAdapter[Known] = TypeAdapter(Annotated[Known, Field(discriminator="row")])
 
 
@@ -121,9 +157,19 @@ def early_key(item_id: str) -> str:
     return f"early/{item_id}"
 
 
-def sender_key(tenant_id: str, sender: str) -> str:
-    """The key of the count of a sender's waiting items."""
-    return "sender/" + orjson.dumps([tenant_id, sender]).decode()
+def slot_key(slot: int) -> str:
+    """The key of a place in the queue of what may be reopened."""
+    return f"kept/{slot}"
+
+
+def sender_key(tenant_id: str, sender: str, *, verified: bool) -> str:
+    """The key of the count of a sender's waiting items. Who only claims the name is another one."""
+    return "sender/" + orjson.dumps([tenant_id, sender, *([True] if verified else [])]).decode()
+
+
+def unverified_key(kind: ItemKind) -> str:
+    """The key of what waits of all unverified senders; proposals of a policy are apart, so that none buries them."""
+    return "unverified/policy" if kind is ItemKind.POLICY else "unverified"
 
 
 def encode(row: Known) -> Row:

@@ -38,6 +38,11 @@ def reminder_ms(open_: Open, began: int | None) -> int:
     return _counted_from(open_, began) + (open_.row.reminders + 1) * open_.item.remind_s * _SECOND
 
 
+def reminders_by(open_: Open, began: int | None, now_ms: int) -> int:
+    """How often it has been reminded of by now, missed ones included."""
+    return max(open_.row.reminders, (now_ms - _counted_from(open_, began)) // (open_.item.remind_s * _SECOND))
+
+
 def escalation_ms(open_: Open, began: int | None) -> int | None:
     """When it is escalated, None where it has been."""
     return None if open_.row.escalated else _counted_from(open_, began) + open_.item.escalate_s * _SECOND

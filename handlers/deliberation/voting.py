@@ -9,7 +9,7 @@ from handlers.deliberation.entitled import (
     check_distinct,
     check_signer,
     check_subject,
-    is_released,
+    lacking,
     weighed_again,
 )
 from handlers.deliberation.items import Open
@@ -76,6 +76,6 @@ def _end(open_: Open, decision: Decision, weighed: Sequence[CountedVote], policy
     if decision.vote is Vote.VETO:
         why = f"vetoed by {decision.approver}" + (f": {decision.reason}" if decision.reason else "")
         return End(DeliberationState.REJECTED, why, decision.approver)
-    if decision.vote is Vote.APPROVE and is_released(weighed, open_.item, policy):
+    if decision.vote is Vote.APPROVE and lacking(weighed, open_.item, policy).approvals == 0:
         return End(DeliberationState.APPROVED, f"approved by {approvals(weighed)}")
     return None

@@ -16,7 +16,7 @@ from schemas.effects import Headers
 from schemas.message import AgentMessage
 from schemas.policy import PublishedPolicy
 from schemas.recovery import RecoveryCommand
-from schemas.workflow import OPERATORS_COMMANDS, WorkflowCommand
+from schemas.workflow import OPERATORS_COMMANDS, CommandKind, WorkflowCommand
 from streams.agents.control import control_input
 from streams.agents.naming import Naming
 from streams.engine.agent import Agent, View
@@ -24,7 +24,10 @@ from streams.engine.records import Emit, Record
 from streams.metrics import Measures
 
 
-def _order(command: WorkflowCommand) -> Ordered | None:
+def _who_asks(command: WorkflowCommand) -> Sent | Ordered | None:
+    """A start is an agent's, as a message is; some orders are an operator's; the others anybody may give."""
+    if command.command is CommandKind.START:
+        return Sent(command.tenant_id, command.requested_by)
     return Ordered(command.requested_by) if command.command in OPERATORS_COMMANDS else None
 
 
@@ -46,14 +49,14 @@ ROUTES = (
         Admission(
             AgentMessage,
             lambda message: message.conversation_id.lower(),
-            sender=lambda message: Sent(message.tenant_id, message.from_agent),
+            who=lambda message: Sent(message.tenant_id, message.from_agent),
         ),
     ),
     Route(
         topics.GATEWAY_WORKFLOWS,
         topics.IN_WORKFLOWS,
         topics.WORKFLOWS,
-        Admission(WorkflowCommand, lambda command: command.workflow_id, order=_order),
+        Admission(WorkflowCommand, lambda command: command.workflow_id, who=_who_asks),
     ),
     Route(
         topics.GATEWAY_DECISIONS,
@@ -71,9 +74,7 @@ ROUTES = (
         topics.GATEWAY_RECOVERY,
         topics.IN_RECOVERY,
         topics.RECOVERY,
-        Admission(
-            RecoveryCommand, lambda command: command.service, order=lambda command: Ordered(command.requested_by)
-        ),
+        Admission(RecoveryCommand, lambda command: command.service, who=lambda command: Ordered(command.requested_by)),
     ),
     Route(topics.GATEWAY_CHAOS, topics.IN_CHAOS, topics.CHAOS_REQUESTS, chaos.ADMISSION),
 )

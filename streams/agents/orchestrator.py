@@ -91,7 +91,8 @@ class _Decisions:
         reply_to = answering.known(headers.get(envelope.REPLY_TO))
         if envelope.SOURCE not in headers and reply_to is None:  # it has passed no gateway, and no agent asks
             return deciding.verdict(value, view, impact.score)
-        is_verified = headers.get(envelope.SENDER_VERIFIED) == b"true"
+        is_ours = reply_to is not None  # from outside, the gateway refuses such a header
+        is_verified = is_ours or headers.get(envelope.SENDER_VERIFIED) == b"true"
         return deciding.command(value, view, impact.score, verified=is_verified, reply_to=reply_to)
 
     def _told(self, record: Record, refused: Refused) -> Sequence[Publish]:

@@ -5,6 +5,7 @@ from streams.approvals.errors import (
     DecisionRefusedError,
     DeliberationError,
     DeliberationTimeoutError,
+    ItemAmbiguousError,
     ItemRefusedError,
     ItemUnknownError,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "DeliberationError",
     "DeliberationQueue",
     "DeliberationTimeoutError",
+    "ItemAmbiguousError",
     "ItemRefusedError",
     "ItemUnknownError",
     "PendingItem",

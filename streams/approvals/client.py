@@ -133,6 +133,7 @@ class ApprovalClient:
         """Signs and publishes a decision; returns how the item stands once it has counted.
 
         Raises:
+            UnfitTextError: the reason is empty, too long or no text.
             DecisionRefusedError: it does not count, with the reason.
             DeliberationTimeoutError: nobody has taken or refused it in `answer_within`; it may still be.
             BrokerError: the broker cannot be reached or refuses.

@@ -5,12 +5,16 @@ StreamsError
     +-- DecisionRefusedError        the decision does not count, with the reason
     +-- ItemRefusedError            the message was rejected instead of held, with the reason
     +-- ItemUnknownError            there is no item of this id
+    +-- ItemAmbiguousError          several items' ids begin so
     +-- DeliberationTimeoutError    what was waited for has not come in time
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from streams.errors import StreamsError
+
+_SHOWN = 3
 
 
 class DeliberationError(StreamsError):
@@ -44,6 +48,14 @@ class ItemUnknownError(DeliberationError):
             f"there is no item {item_id}: it was never held, or ended so long ago that it is forgotten. 'acgs "
             "deliberation list --all' shows those there are"
         )
+
+
+class ItemAmbiguousError(DeliberationError):
+    """Several items' ids begin so."""
+
+    def __init__(self, beginning: str, ids: Sequence[str]) -> None:
+        shown = ", ".join(ids[:_SHOWN]) + (f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else "")
+        super().__init__(f"the ids of {len(ids)} items begin with {beginning}: {shown}. Give more of the one you mean")
 
 
 class DeliberationTimeoutError(DeliberationError):

@@ -7,7 +7,7 @@ import orjson
 from pydantic import JsonValue, ValidationError
 
 from schemas import envelope
-from schemas.decision import ItemKind
+from schemas.decision import ItemKind, Vote
 from schemas.deliberation import DeliberationItem, DeliberationStatus, digest_of
 from schemas.score import ScoreCard, decode_card
 from streams.approvals.errors import DeliberationError
@@ -59,6 +59,13 @@ class PendingItem:
         action = payload.get("action") if isinstance(payload, dict) else None
         arguments = action.get("arguments") if isinstance(action, dict) else None
         return arguments if isinstance(arguments, dict) else {}
+
+
+def filled(status: DeliberationStatus) -> int:
+    """How many of the approvals that are asked for are there: each by another one, in another role."""
+    if status.needed is not None:
+        return status.item.approvals - status.needed
+    return sum(vote.vote is Vote.APPROVE and vote.stands for vote in status.votes)
 
 
 def pending_item(status: DeliberationStatus, record: Record) -> PendingItem:

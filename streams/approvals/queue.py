@@ -83,6 +83,7 @@ class DeliberationQueue:
 
         Raises:
             KeyError: there is no signer for this approver here.
+            UnfitTextError: the reason is empty, too long or no text.
             ItemUnknownError: there is no item of this id.
             DeliberationError: the held record is not what the item says: nothing is signed.
             DeliberationTimeoutError: nobody has taken or refused the decision in time; it may still be.

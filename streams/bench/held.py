@@ -51,7 +51,9 @@ def panel(at_most: int, deadline_s: int) -> Panel:
     )
     base = default_policy()
     tiers = [{**tier.model_dump(mode="json"), "deadline": f"PT{deadline_s}S"} for tier in base.tiers]
-    changed = base.model_copy(update={"approvers": approvers, "max_held_per_sender": at_most})
+    changed = base.model_copy(
+        update={"approvers": approvers, "max_held_per_sender": at_most, "max_held_unverified": at_most}
+    )
     document = {**orjson.loads(changed.canonical()), "tiers": tiers}
     return Panel(signers, Policy.model_validate_json(orjson.dumps(document)))
 

@@ -115,7 +115,7 @@ def _scores(trajectory: dict[str, JsonValue], policy: PublishedPolicy) -> Iterat
     steps = cast("list[dict[str, JsonValue]]", trajectory["steps"])
     accepted = policy.policy.accepted_hashes[0].hash
     for step, message in zip(steps, messages(trajectory, accepted), strict=True):
-        yield score(message, policy).score
+        yield score(message, policy, sender_verified=True).score
         if step.get("label") is not None:
             return
 

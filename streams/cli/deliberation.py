@@ -4,27 +4,26 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import click
 
-from schemas.decision import Vote
+from schemas.decision import MAX_REASON_CHARACTERS, Vote
 from schemas.deliberation import DeliberationState, DeliberationStatus
 from schemas.policy import Policy
 from streams.approvals import ApprovalClient, PendingItem
 from streams.approvals.board import OPEN, statuses
+from streams.approvals.finding import item_id_of, require_id
 from streams.cli.confirm import confirmed
-from streams.cli.deliberation_view import COLUMNS, document, page, rows
+from streams.cli.deliberation_view import columns, document, grouped, page, rows, so_far
 from streams.cli.keys import load
 from streams.cli.operator_session import owner_of
-from streams.cli.output import clean, count, say, show_table, tell, write_line
+from streams.cli.output import clean, count, say, screen, show_table, tell, write_line
 from streams.cli.session import engine, wait_for
 from streams.control import in_force
 from streams.engine.client import EngineSettings
 from streams.errors import PolicyRefusedError
 from streams.keys import Signer
-
-_EVERY: Final = frozenset(DeliberationState)
+from streams.texts import require_text
 
 item_argument = click.argument("item_id", metavar="ITEM")
 key_option = click.option(
@@ -44,6 +43,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="JSON, for sc
 def deliberation() -> None:
     r"""See what is held, and decide on it with your signature.
 
+    ITEM is an item's id, or its first 8 characters or more where no other item's id begins so.
+
     What is dangerous waits here until enough of those entitled have signed for exactly its bytes. One veto denies it;
     so does its deadline. Whose key counts, in which roles and for which tenants, is in the policy.
 
@@ -62,29 +63,37 @@ def deliberation() -> None:
 @click.option("--role", metavar="NAME", help="Only what asks for this role.")
 @json_option
 def list_(*, every: bool, state: str | None, tenant: str | None, role: str | None, as_json: bool) -> None:
-    r"""List what waits, the earliest deadline first.
+    r"""List what waits, the earliest deadline first; what asks for the same stands beneath the first of it.
 
     A question mark behind who asks says that the name is not proven by a signature. `alike` is how many of the list ask
-    for the same by the same sender; each is decided by itself.
+    for the same by the same sender: they stand together, and each is decided by itself. A narrow terminal shows fewer
+    columns; a pipe has them all.
 
     \b
     Example:
       acgs deliberation list --role security
       acgs deliberation list --all --json | jq -r 'select(.state == "rejected") | .why'
     """
-    wanted = _EVERY if every else OPEN if state is None else frozenset({DeliberationState(state)})
-    found = [
+    found = grouped(
         status
-        for status in wait_for(statuses(engine("deliberation"), wanted))
+        for status in wait_for(statuses(engine("deliberation"), wanted_states(state, every=every)))
         if tenant in {None, status.item.tenant_id} and (role is None or role in status.item.roles)
-    ]
+    )
     if as_json:
         for status in found:
             write_line(status.model_dump_json())
         return
     if found:
-        show_table(COLUMNS, rows(found, _now_ms()))
+        shown = columns(screen().width if screen().is_terminal else None)
+        show_table(shown, rows(found, _now_ms(), shown), whole="item")
     tell(_summary(found))
+
+
+def wanted_states(state: str | None, *, every: bool) -> frozenset[DeliberationState]:
+    """What is listed: one state where it is named, whatever else is asked for."""
+    if state is not None:
+        return frozenset({DeliberationState(state)})
+    return frozenset(DeliberationState) if every else OPEN
 
 
 def _summary(found: Sequence[DeliberationStatus]) -> str:
@@ -106,6 +115,7 @@ def show(item_id: str, *, as_json: bool) -> None:
     Example:
       acgs deliberation show 0b9e5b4e-0f0c-4f43-9c3e-0c7a4a5f2f10
     """
+    require_id(item_id)
     one, policy = wait_for(_look(engine("deliberation"), item_id))
     if as_json:
         write_line(json.dumps(document(one), indent=2))
@@ -117,7 +127,7 @@ def show(item_id: str, *, as_json: bool) -> None:
 async def _look(settings: EngineSettings, item_id: str) -> tuple[PendingItem, Policy | None]:
     current = await in_force(settings)
     async with ApprovalClient(settings) as client:
-        return await client.get(item_id), current.policy if current else None
+        return await client.get(await item_id_of(settings, item_id)), current.policy if current else None
 
 
 @deliberation.command()
@@ -185,6 +195,9 @@ def reopen(item_id: str, key_file: Path, *, reason: str | None, yes: bool) -> No
 
 
 def _decide(item_id: str, vote: Vote, key_file: Path, reason: str | None, *, yes: bool) -> None:
+    require_id(item_id)
+    if reason is not None:
+        require_text(reason, "the reason", MAX_REASON_CHARACTERS)
     key, settings = load(key_file), engine("deliberation")
     one, policy = wait_for(_look(settings, item_id))
     if policy is None:
@@ -214,10 +227,9 @@ def _tell(status: DeliberationStatus, vote: Vote) -> None:
     if vote is Vote.REOPEN:
         say(f"Reopened as {status.reopened_as}.", "green")
         return
-    approvals = sum(one.vote is Vote.APPROVE for one in status.votes)
     match status.state:
         case DeliberationState.PENDING:
-            say(f"Counted. {approvals} of {status.item.approvals} approvals so far; it waits for the others.", "green")
+            say(f"Counted. {so_far(status)}.", "green")
         case DeliberationState.APPROVED:
             say(f"Counted. It is released: {clean(status.why or '')}.", "green")
         case _:

@@ -2,16 +2,18 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from schemas.decision import ItemKind, Vote
 from schemas.deliberation import CHANGE_POLICY, DeliberationState, DeliberationStatus
 from schemas.policy import Policy
+from schemas.reasons import MEANINGS
 from schemas.score import display
 from streams import policy_changes
 from streams.approvals import PendingItem
-from streams.cli.output import age, clean, clock, text
+from streams.approvals.pending import filled
+from streams.cli.output import age, clean, clock, count, text
 from streams.proposals import proposed_policy
 from streams.readable import display_points
 
@@ -25,29 +27,47 @@ STATES: Final = {
     DeliberationState.EXPIRED: "dim",
     DeliberationState.WITHDRAWN: "dim",
 }
-COLUMNS: Final = ("item", "state", "left", "score", "tier", "votes", "tenant", "asked by", "what", "alike")
+_COLUMNS: Final = ("item", "state", "left", "score", "tier", "votes", "tenant", "asked by", "what", "alike")
+_NARROW: Final = {100: ("item", "left", "votes", "what"), 140: ("item", "left", "score", "votes", "asked by", "what")}
+"""What is shown on a terminal that is narrower than so many columns: an id alone takes 36."""
 _SOON: Final = 0.25
 _WIDTH: Final = 11
 _INDENT: Final = "  "
 
 
-def rows(statuses: Sequence[DeliberationStatus], now_ms: int) -> Iterator[tuple["str | Text", ...]]:
+def columns(width: int | None) -> tuple[str, ...]:
+    """The columns of a table that wide; all of them in a pipe, which has no width."""
+    return next((few for limit, few in _NARROW.items() if width is not None and width < limit), _COLUMNS)
+
+
+def grouped(statuses: Iterable[DeliberationStatus]) -> list[DeliberationStatus]:
+    """Items in the order given, but those by which the same sender asks for the same beneath the first of them."""
+    groups: dict[str, list[DeliberationStatus]] = {}
+    for status in statuses:
+        groups.setdefault(status.item.action, []).append(status)
+    return [status for group in groups.values() for status in group]
+
+
+def rows(
+    statuses: Sequence[DeliberationStatus], now_ms: int, shown: Sequence[str] = _COLUMNS
+) -> Iterator[tuple["str | Text", ...]]:
     """A line an item. `alike` counts those in the table by which the same sender asks for the same."""
     alike = Counter(status.item.action for status in statuses)
     for status in statuses:
         item, same = status.item, alike[status.item.action]
-        yield (
-            item.item_id,
-            text(status.state.value, STATES[status.state]),
-            _left(status, now_ms),
-            "" if item.score is None else display(item.score),
-            clean(item.tier),
-            _votes(status),
-            clean(item.tenant_id),
-            clean(item.sender) + ("" if item.sender_verified else "?"),
-            clean(_what(status)),
-            f"{same}" if same > 1 else "",
-        )
+        cells: dict[str, str | Text] = {
+            "item": item.item_id,
+            "state": text(status.state.value, STATES[status.state]),
+            "left": _left(status, now_ms),
+            "score": "" if item.score is None else display(item.score),
+            "tier": clean(item.tier),
+            "votes": _votes(status),
+            "tenant": clean(item.tenant_id),
+            "asked by": clean(item.sender) + ("" if item.sender_verified else "?"),
+            "what": clean(_what(status)),
+            "alike": f"{same}" if same > 1 else "",
+        }
+        yield tuple(cells[name] for name in shown)
 
 
 def _left(status: DeliberationStatus, now_ms: int) -> "str | Text":
@@ -58,9 +78,19 @@ def _left(status: DeliberationStatus, now_ms: int) -> "str | Text":
     return text(age(left) if left > 0 else "none", "red" if is_soon else "")
 
 
+def so_far(status: DeliberationStatus) -> str:
+    """How many approvals an item that waits has, and of whom it needs more."""
+    said = f"{filled(status)} of {count(status.item.approvals, 'approval')} so far"
+    if not status.needed:
+        return said
+    said += f"; {status.needed} more, the next of {' or '.join(map(clean, status.missing))}"
+    void = sum(not vote.stands for vote in status.votes)
+    return said + (f"; of the votes, {void} no longer standing: 'acgs deliberation show' says why" if void else "")
+
+
 def _votes(status: DeliberationStatus) -> str:
     votes = Counter(vote.vote for vote in status.votes)
-    said = f"{votes[Vote.APPROVE]}/{status.item.approvals}"
+    said = f"{filled(status)}/{status.item.approvals}"
     return said + (f", {votes[Vote.ABSTAIN]} abstained" if votes[Vote.ABSTAIN] else "")
 
 
@@ -87,10 +117,15 @@ def page(one: PendingItem, now_ms: int, in_force: Policy | None) -> Iterator["st
         yield f"{'time left':<{_WIDTH}} {age(left) if left > 0 else 'none'} (until {clock(status.deadline)})"
     roles = ", ".join(map(clean, dict.fromkeys(item.roles)))
     relayed = f"; through callback servers at most {item.relayed}" if item.relayed < item.approvals else ""
-    yield f"{'tier':<{_WIDTH}} {clean(item.tier)}: {item.approvals} of {roles}, each from another role{relayed}"
+    if item.kind is ItemKind.POLICY:
+        yield f"{'tier':<{_WIDTH}} {clean(item.tier)}: {item.approvals} of the policy's owners, with their own keys"
+    else:
+        yield f"{'tier':<{_WIDTH}} {clean(item.tier)}: {item.approvals} of {roles}, each from another role{relayed}"
     yield f"{'digest':<{_WIDTH}} {item.digest}"
     if item.generation:
         yield f"{'generation':<{_WIDTH}} {item.generation}: it has been reopened"
+    if status.reopenable:
+        yield f"{'reopen':<{_WIDTH}} 'acgs deliberation reopen {item.item_id}' lets it wait anew"
     if status.reopened_as:
         yield f"{'reopened as':<{_WIDTH}} {status.reopened_as}"
     yield ""
@@ -106,12 +141,16 @@ def _outcome(status: DeliberationStatus) -> str:
 
 def _votes_told(status: DeliberationStatus) -> Iterator["str | Text"]:
     yield text("votes" if status.votes else "nobody has voted", "bold" if status.votes else "")
+    if status.state is DeliberationState.PENDING and status.votes:
+        yield f"{_INDENT}{so_far(status)}"
     for vote in status.votes:
         style = {Vote.APPROVE: "green", Vote.VETO: "red"}.get(vote.vote, "")
         line = text(_INDENT, "").append(f"{vote.vote.value:<8}", style)
         through = f" through {clean(vote.relay)}" if vote.relay else ""
         why = f": {clean(vote.reason)}" if vote.reason else ""
-        yield line.append(f" {clean(vote.approver)}{through}, {clock(vote.at)}{why}")
+        line = line.append(f" {clean(vote.approver)}{through}, {clock(vote.at)}{why}")
+        void = f" (counts no more, {vote.void}: {MEANINGS[vote.void]})" if vote.void else ""
+        yield line.append(void, "yellow")
 
 
 def _asked(one: PendingItem, in_force: Policy | None) -> Iterator["str | Text"]:

@@ -8,7 +8,8 @@ import click
 from prometheus_client import CollectorRegistry
 
 from streams import loop
-from streams.cli.output import say, text
+from streams.approvals.finding import item_id_of, require_id
+from streams.cli.output import say, tell, text
 from streams.cli.session import engine, wait_for
 from streams.cli.session import settings as read_settings
 from streams.engine.client import EngineSettings
@@ -71,21 +72,26 @@ def post(item_id: str, channel: str) -> None:
     Example:
       acgs hitl post 0b9e5b4e-0f0c-4f43-9c3e-0c7a4a5f2f10 --channel teams
     """
+    require_id(item_id)
     wait_for(_post(engine("hitl"), _own(), item_id, channel))
     say(f"Posted on {channel}.")
 
 
 def _own() -> "HitlSettings":
-    from streams.hitl.settings import load  # noqa: PLC0415  # an extra
+    from streams.hitl.settings import load, unknown_variables  # noqa: PLC0415  # an extra
 
+    for said in unknown_variables():
+        tell(said, "yellow")
     return load()
 
 
 async def _post(settings: EngineSettings, own: "HitlSettings", item_id: str, channel: str) -> None:
     from streams.hitl import HITLManager  # noqa: PLC0415  # an extra
 
-    async with HITLManager(settings, own) as manager:
-        await manager.request_approval(item_id, channel)
+    manager = HITLManager(settings, own)
+    manager.require(channel)
+    async with manager:
+        await manager.request_approval(await item_id_of(settings, item_id), channel)
 
 
 async def _serve(settings: Settings, own: "HitlSettings", *, with_parent: bool) -> None:

@@ -63,24 +63,39 @@ def say(words: "str | Text", style: str = "") -> None:
     flush()
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence["str | Text"]], *, last_wraps: bool = False) -> None:
+def show_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence["str | Text"]],
+    *,
+    last_wraps: bool = False,
+    whole: str | None = None,
+) -> None:
     """A table on standard output; in a pipe, aligned columns without lines, colours or cut cells."""
     if screen().is_terminal:
-        screen().print(table(columns, rows, last_wraps=last_wraps), soft_wrap=False)
+        screen().print(table(columns, rows, last_wraps=last_wraps, whole=whole), soft_wrap=False)
     else:
         for line in aligned([columns, *rows]):
             write_line(line)
     flush()
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence["str | Text"]], *, last_wraps: bool = False) -> "Table":
-    """A table for a terminal. Cells fold rather than lose characters; with `last_wraps` only the last one does."""
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence["str | Text"]],
+    *,
+    last_wraps: bool = False,
+    whole: str | None = None,
+) -> "Table":
+    """A table for a terminal. Cells fold rather than lose characters; with `last_wraps` only the last one does.
+
+    The column `whole` never folds, so that it can be copied.
+    """
     from rich.table import Table  # noqa: PLC0415  # as above
     from rich.text import Text  # noqa: PLC0415
 
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for number, column in enumerate(columns, start=1):
-        made.add_column(column, overflow="fold", no_wrap=last_wraps and number < len(columns))
+        made.add_column(column, overflow="fold", no_wrap=column == whole or (last_wraps and number < len(columns)))
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
     return made

@@ -1,13 +1,15 @@
 """`acgs policy`: the document that decides."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from schemas.policy import AcceptedHash, Policy, PublishedPolicy, Tier, Tool
-from schemas.registry import EVERY_TENANT, Approver
+from schemas.registry import EVERY_TENANT, Approver, PublicKey
 from schemas.score import display
+from schemas.topics import MIB
 from streams import policy_changes
 from streams.cli.output import clean, count, iso, length, say, show_table, tell, text, write_line
 from streams.cli.policy_file import document_argument, name_of, read_policy
@@ -113,9 +115,10 @@ async def _publish(settings: EngineSettings, document: Policy, *, next_epoch: bo
 @click.option("--toml", "form", flag_value="toml", help="The document as people edit it.")
 @click.option("--default", "default", is_flag=True, help="The policy that ships, instead of the one in force.")
 def show(form: str | None, *, default: bool) -> None:
-    r"""Show the policy in force: hashes, tiers, tools. Exit code 1 if there is none.
+    r"""Show the policy in force: hashes, tiers, who may sign, tools. Exit code 1 if there is none.
 
-    The table shows 8 characters of each hash; --json and --toml have the whole document.
+    The tables show 8 characters of each hash, and of each key its id and how long it is good for; --json and --toml
+    have the whole document.
 
     \b
     Example:
@@ -132,7 +135,7 @@ def show(form: str | None, *, default: bool) -> None:
         case "toml":
             write_line(policy_changes.to_toml(shown).rstrip())
         case _:
-            _show(shown)
+            show_policy(shown)
 
 
 async def _in_force(settings: EngineSettings) -> PublishedPolicy:
@@ -152,7 +155,8 @@ def _chaos(shown: Policy) -> str:
     return f"on {targets}, at most {length(limits.max_duration)}, {at_once} at once"
 
 
-def _show(shown: Policy) -> None:
+def show_policy(shown: Policy) -> None:
+    """A policy as tables."""
     say(f"{'epoch':<13} {shown.epoch}", "bold")
     owners = ", ".join(map(clean, shown.owners)) or "none named: whoever may write to control publishes"
     for name, value in (
@@ -160,6 +164,10 @@ def _show(shown: Policy) -> None:
         ("CRITICAL", f"at least {display(shown.critical_floor)}"),
         ("unknown tool", f"at least {display(shown.unknown_tool)}"),
         ("owners", owners),
+        ("operators", ", ".join(map(clean, shown.operators)) or "none named: their orders pass unsigned"),
+        ("must sign", ", ".join(map(clean, shown.signed_tenants)) or "senders of no tenant"),
+        ("may wait", _room(shown)),
+        ("may reopen", _reopenable(shown)),
         ("own topics", ", ".join(shown.tenant_topics) or "no tenant has deliveries apart"),
         ("queues", ", ".join(shown.queues)),
         ("workflows", f"known for {length(shown.keep_closed_workflows)} once they are closed"),
@@ -173,11 +181,28 @@ def _show(shown: Policy) -> None:
     if shown.approvers:
         say("")
         show_table(("approver", "kind", "roles", "tenants", "operates", "keys"), map(_approver_row, shown.approvers))
+    if shown.relays:
+        say("")
+        show_table(("callback server", "keys"), [(clean(one.id), _keys(one.keys)) for one in shown.relays])
+    if shown.senders:
+        say("")
+        named = [(clean(one.agent), clean(one.tenant_id), _keys(one.keys)) for one in shown.senders]
+        show_table(("sender", "tenant", "keys"), named)
     say("")
     show_table(
         ("tool", "verb", "points", "undo", "what its arguments mean"),
         [_tool_row(n, t, shown) for n, t in shown.tools.items()],
     )
+
+
+def _room(shown: Policy) -> str:
+    unsigned = f"{shown.max_held_unverified:,}, of {shown.max_held_unverified_bytes // MIB:,} MiB"
+    return f"{shown.max_held_per_sender:,} items of a sender in a lane; of all who do not sign together {unsigned}"
+
+
+def _reopenable(shown: Policy) -> str:
+    kept = f"the last {shown.max_reopenable:,} that expired in a lane, of {shown.max_reopenable_bytes // MIB:,} MiB"
+    return f"{kept}; closed items are known for {length(shown.keep_closed_items)}"
 
 
 def _hash_row(accepted: AcceptedHash) -> tuple[str, str]:
@@ -196,7 +221,7 @@ def _tier_row(tier: Tier) -> tuple[str, ...]:
 
 
 def _approver_row(approver: Approver) -> tuple[str, ...]:
-    keys = [key.id + (" (revoked)" if key.revoked_at else "") for key in approver.keys]
+    keys = [_keys(approver.keys)] if approver.keys else []
     through = [f"through {clean(platform)}" for platform in approver.accounts]
     return (
         clean(approver.id),
@@ -206,6 +231,20 @@ def _approver_row(approver: Approver) -> tuple[str, ...]:
         ", ".join(map(clean, approver.operates)),
         ", ".join((*keys, *through)) or "none",
     )
+
+
+def _keys(keys: Sequence[PublicKey]) -> str:
+    """The ids of keys, and when each is good."""
+    return ", ".join(key.id + _validity(key) for key in keys) or "none"
+
+
+def _validity(key: PublicKey) -> str:
+    said = [
+        f"{words} {time.isoformat(timespec='seconds')}"
+        for words, time in (("from", key.valid_from), ("until", key.valid_until), ("revoked", key.revoked_at))
+        if time is not None
+    ]
+    return f" ({', '.join(said)})" if said else ""
 
 
 def _tool_row(name: str, tool: Tool, shown: Policy) -> tuple["str | Text", ...]:

@@ -6,12 +6,16 @@ import click
 
 from schemas.deliberation import DeliberationStatus
 from schemas.policy import Policy, PublishedPolicy
-from streams.cli.output import age, say
-from streams.cli.policy_file import document_argument, read_policy
+from streams import policy_changes
+from streams.cli.output import age, clean, say, tell
+from streams.cli.policy_file import read_policy
 from streams.cli.session import engine, operator, wait_for
 from streams.control import in_force, publish
 from streams.engine.client import EngineSettings
 from streams.proposals import earlier, propose
+
+_GRAVE = frozenset({"owners", "operators", "approvers", "relays", "senders", "signed_tenants", "accepted_hashes"})
+"""Who may sign, and what is accepted: to go back on it by mistake is worse than on a weight."""
 
 by_option = click.option(
     "--as",
@@ -24,10 +28,10 @@ by_option = click.option(
 
 
 @click.command("propose")
-@document_argument
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @click.option("--next-epoch", is_flag=True, help="Number the document: one more than what is in force.")
 @by_option
-def propose_command(file: Path | None, proposer: str, *, next_epoch: bool) -> None:
+def propose_command(file: Path, proposer: str, *, next_epoch: bool) -> None:
     r"""Propose FILE (TOML) as the next epoch. Two of the owners that the policy in force names put it in force.
 
     The proposal waits like any dangerous action, with what it would change. Owners see it with 'acgs deliberation
@@ -59,6 +63,8 @@ def rollback(epoch: int | None, proposer: str) -> None:
     r"""Go back to what an earlier epoch said, as a new epoch.
 
     Where the policy in force names owners, this is a proposal that two of them sign; else it is published at once.
+    The whole document goes back, approvers, owners and operators too: all that it changes is listed. Only keys that
+    were revoked since stay revoked.
 
     \b
     Example:
@@ -77,9 +83,21 @@ async def _roll_back(
 ) -> PublishedPolicy | DeliberationStatus:
     document = await earlier(settings, epoch)
     current = await in_force(settings)
+    if current is not None:
+        _warn(current.policy, document)
     if current is not None and current.policy.owners:
         return await propose(settings, document, proposer)
     return await publish(settings, document)
+
+
+def _warn(in_force: Policy, document: Policy) -> None:
+    """Tells everything that goes back; who decides on policies and approvals, in another colour."""
+    tell("This goes back, as a whole:", "bold")
+    for change in policy_changes.between(in_force, document):
+        is_grave = change.place.split(".")[0].split(",")[0] in _GRAVE
+        tell(f"  {clean(change.place)}: {clean(change.before)} -> {clean(change.after)}", "yellow" if is_grave else "")
+    if in_force.owners and not document.owners:
+        tell("Nobody would own the policy any more: whoever may write to control would change it.", "red")
 
 
 def _told(status: DeliberationStatus) -> None:

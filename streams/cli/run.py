@@ -23,7 +23,7 @@ from streams.installation import Installation
 from streams.outcomes import Outcomes
 from streams.policies import default_policy
 from streams.samples import payment_saga
-from streams.samples.approvers import ANN, BOT, approvers, key_file, with_approvers
+from streams.samples.approvers import ANN, BOT, approvers, key_file, names_of, unknown_to, with_approvers
 from streams.settings import Settings, load
 from streams.supervisor import Supervisor, activity_worker, health_worker, lane_worker
 
@@ -187,11 +187,14 @@ async def _install(wanted: _Wanted, engine: EngineSettings, show: Show) -> bool:
     in_force = await control.in_force(engine)
     if in_force is None:
         in_force = await control.publish(engine, with_approvers(default_policy(), found))
-    elif wanted.is_ours and not in_force.policy.owners and not all(one in in_force.policy.approvers for one in found):
+    elif wanted.is_ours and not in_force.policy.owners and not any(map(in_force.policy.approver, names_of(found))):
         following = with_approvers(in_force.policy, found).model_copy(update={"epoch": in_force.policy.epoch + 1})
         in_force = await control.publish(engine, following)
     show.step(f"policy: epoch {in_force.policy.epoch} ({in_force.digest[:8]})")
-    return all(one in in_force.policy.approvers for one in found)
+    unknown = unknown_to(in_force.policy, found, wanted.keys)
+    if unknown is not None:
+        show.step(f"approvals: {unknown}")
+    return unknown is None
 
 
 async def _demonstrate(

@@ -34,12 +34,14 @@ DEFAULT = "default"
     metavar="FILE|default",
     help="Score by this document instead of the one in force: a TOML file, or the policy that ships.",
 )
+@click.option("--signed", is_flag=True, help="As if each were signed by its sender.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a message and line, for scripts.")
-def score(file: Path, policy_file: str | None, *, as_json: bool) -> None:
+def score(file: Path, policy_file: str | None, *, signed: bool, as_json: bool) -> None:
     r"""Say why each message of FILE (`-`: standard input) scores what it does. Nothing is sent.
 
     One message is one line of JSON. The policy is the one in force, or the default one where no broker is set. A
     message that the gateway would refuse is shown with the reason, and with its score where it keeps the contract.
+    Without --signed all count as unsigned: of tenants whose messages must be signed, every action is held.
 
     \b
     Example:
@@ -50,7 +52,7 @@ def score(file: Path, policy_file: str | None, *, as_json: bool) -> None:
     by = _policy(policy_file)
     counts = dict.fromkeys(_MEANS, 0)
     with opened(file, sys.stdin.buffer) as lines:
-        for line, verdict in _verdicts(lines, by):
+        for line, verdict in _verdicts(lines, by, signed=signed):
             counts[verdict.word] += 1
             if as_json:
                 write_line(orjson.dumps(_document(line, verdict)).decode())
@@ -61,9 +63,9 @@ def score(file: Path, policy_file: str | None, *, as_json: bool) -> None:
     tell(f"{count(sum(counts.values()), 'message')}: {told or 'none'}.")
 
 
-def _verdicts(lines: Iterable[Line], by: PublishedPolicy) -> Iterator[tuple[Line, Verdict]]:
+def _verdicts(lines: Iterable[Line], by: PublishedPolicy, *, signed: bool) -> Iterator[tuple[Line, Verdict]]:
     for line in lines:
-        yield line, judge(line.value, by, int(time.time() * 1000))
+        yield line, judge(line.value, by, int(time.time() * 1000), sender_verified=signed)
 
 
 def _policy(given: str | None) -> PublishedPolicy:

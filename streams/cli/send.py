@@ -11,11 +11,13 @@ import orjson
 from schemas import topics
 from schemas.errors import SchemaError
 from streams.agents.naming import Naming
+from streams.cli.operator_session import key_of, sender_key_option
 from streams.cli.output import say, screen, tell
 from streams.cli.session import engine, wait_for
 from streams.control import accepted_hash
 from streams.engine.client import EngineSettings
 from streams.errors import StreamsError
+from streams.keys import SigningKey
 from streams.lines import STANDARD_INPUT, Line, arriving, opened
 from streams.sending import Sent, Unsent
 from streams.sending import send as send_lines
@@ -38,34 +40,52 @@ OnProgress = Callable[[Sent], None]
 @click.option("--topic", default=topics.IN_MESSAGES, show_default=True, help="Where to, without the prefix.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="At most N messages a second.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after N messages.")
-def send(file: Path, form: str, topic: str, rate: float | None, limit: int | None) -> None:
+@sender_key_option
+def send(*, file: Path, form: str, topic: str, rate: float | None, limit: int | None, key_file: Path | None) -> None:
     r"""Publish FILE (`-`: standard input), one JSON object a line. A .gz file is decompressed.
 
     Bytes travel unchanged, under the line's conversation_id as key if it has one. Nothing is checked here: the gateway
-    does that. Blank lines are ignored; a line that the topic cannot take is reported, and makes the exit code 1.
+    does that. Blank lines are ignored; a line that the topic cannot take is reported, and makes the exit code 1. With
+    --key each is signed; the gateway then wants its from_agent to be the sender whose key it is.
 
     \b
     Example:
       acgs send messages.jsonl
       acgs send --rate 50 - < messages.jsonl
       acgs send --format stepshield train.jsonl.gz
+      acgs send --key planner.key messages.jsonl
     """
-    settings = engine("send")
+    key, settings = key_of(key_file), engine("send")
     if form == "stepshield":
-        _send_stepshield(settings, file, topic, rate, limit)
+        _send_stepshield(settings, file, topic, rate=rate, limit=limit, key=key)
         return
     is_stdin = file == STANDARD_INPUT
     with opened(file, sys.stdin.buffer) as lines:
         size = None if is_stdin or limit else file.stat().st_size
         _send(
-            settings, topic, arriving(lines, sys.stdin.buffer if is_stdin else None), limit=limit, rate=rate, size=size
+            settings,
+            topic,
+            arriving(lines, sys.stdin.buffer if is_stdin else None),
+            limit=limit,
+            rate=rate,
+            size=size,
+            key=key,
         )
 
 
-def _send_stepshield(settings: EngineSettings, file: Path, topic: str, rate: float | None, limit: int | None) -> None:
+def _send_stepshield(
+    settings: EngineSettings,
+    file: Path,
+    topic: str,
+    *,
+    rate: float | None,
+    limit: int | None,
+    key: SigningKey | None,
+) -> None:
     if file == STANDARD_INPUT:
         raise click.BadParameter("trajectories are read from a file, not from standard input", param_hint="FILE")
-    _send(settings, topic, arriving(_steps(file, wait_for(accepted_hash(settings))), None), limit=limit, rate=rate)
+    lines = arriving(_steps(file, wait_for(accepted_hash(settings))), None)
+    _send(settings, topic, lines, limit=limit, rate=rate, key=key)
 
 
 def _steps(file: Path, constitutional_hash: str) -> Iterator[Line]:
@@ -97,6 +117,7 @@ def _send(
     limit: int | None,
     rate: float | None,
     size: int | None = None,
+    key: SigningKey | None,
 ) -> None:
     progress, failures = Sent(), _Failures()
     try:
@@ -109,6 +130,7 @@ def _send(
                 on_unsent=failures.tell,
                 on_progress=on_progress,
                 progress=progress,
+                key=key,
             )
             wait_for(sending)
     except (KeyboardInterrupt, StreamsError, SchemaError):

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from compensation.errors import CompensationError, DefinitionError
 from streams.claims import ClaimStore
-from streams.cli.operator_session import key_of, key_option, owner_of
+from streams.cli.operator_session import key_of, key_option, owner_of, sender_key_option, sender_of
 from streams.cli.session import operator
 from streams.control import accepted_hash, in_force
 from streams.engine.client import EngineSettings
@@ -29,12 +29,13 @@ reason_option = click.option("--reason", required=True, metavar="WHY", help="Kep
 class Asker:
     """Who asks, and by which policy generation; `constitutional_hash` None is one that the policy in force accepts.
 
-    With a `key`, who asks is whose key it is.
+    With a `key`, who asks is whose key it is: an operator's, or a sender's of the tenant where it `is_sender`.
     """
 
     requested_by: str
     constitutional_hash: str | None
     key: SigningKey | None = None
+    is_sender: bool = False
 
 
 _hash_option = click.option(
@@ -69,18 +70,30 @@ def with_operator(command: Callable[..., None]) -> Callable[..., None]:
     return _by_option("Who asks, where no key says it; it is kept.")(_hash_option(key_option(asked)))
 
 
-async def identified(settings: EngineSettings, asker: Asker) -> tuple[str, str]:
-    """Who asks, and by which policy generation.
+async def identified(settings: EngineSettings, asker: Asker, tenant_id: str = "") -> tuple[str, str]:
+    """Who asks, and by which policy generation; with a sender's key, the sender of that tenant.
 
     Raises:
         PolicyRefusedError: no hash is given, and there is no policy that accepts one.
-        KeyFileError: the key is nobody's by the policy in force.
+        KeyFileError: the key is nobody's by the policy in force, or no sender's of the tenant.
         BrokerError: the broker cannot be reached or refuses.
     """
     chosen, requested_by = asker.constitutional_hash or await accepted_hash(settings), asker.requested_by
     if asker.key is not None and (current := await in_force(settings)) is not None:
-        requested_by = owner_of(asker.key, current.policy).id
+        is_sender, policy = asker.is_sender, current.policy
+        requested_by = sender_of(asker.key, policy, tenant_id).agent if is_sender else owner_of(asker.key, policy).id
     return requested_by, chosen
+
+
+def with_sender(command: Callable[..., None]) -> Callable[..., None]:
+    """As with_asker, for what agents ask: with the option of a key, which signs it."""
+
+    @wraps(command)
+    def asked(*, requested_by: str, constitutional_hash: str | None, key_file: Path | None, **given: object) -> None:
+        asker = Asker(requested_by, constitutional_hash, key_of(key_file), is_sender=True)
+        command(asker=asker, **given)
+
+    return _by_option("Who asks, where no key says it; it is kept.")(_hash_option(sender_key_option(asked)))
 
 
 @asynccontextmanager
@@ -91,10 +104,10 @@ async def opened(
 
     Raises:
         PolicyRefusedError: no hash is given, and there is no policy that accepts one.
-        KeyFileError: the key is nobody's by the policy in force.
+        KeyFileError: the key is nobody's by the policy in force, or no sender's of the tenant.
         BrokerError: the broker cannot be reached or refuses.
     """
-    requested_by, chosen = await identified(settings, asker)
+    requested_by, chosen = await identified(settings, asker, tenant_id)
     async with WorkflowClient(
         settings,
         tenant_id=tenant_id,

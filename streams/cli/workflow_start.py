@@ -17,7 +17,7 @@ from schemas.workflow import WorkflowState
 from streams.claims import open_claims
 from streams.cli.output import clean, flush, iso, say, screen, text, write_line
 from streams.cli.session import engine, wait_for
-from streams.cli.workflow_session import Asker, json_of, opened, told_mistakes, with_asker
+from streams.cli.workflow_session import Asker, json_of, opened, told_mistakes, with_sender
 from streams.cli.workflow_view import one_moment, outcome_line
 from streams.engine.client import EngineSettings
 from streams.errors import StreamsError
@@ -44,7 +44,7 @@ class _Wanted:
 @click.option("--id", "workflow_id", metavar="ID", help="Its id; default: a new UUID.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="To find it by; may be repeated.")
 @click.option("--tenant", "tenant_id", default="default", show_default=True, metavar="NAME", help="Whose it is.")
-@with_asker
+@with_sender
 @click.option("--claims", metavar="FOLDER|s3://...", help="With --wait: where results above 16 KiB are kept.")
 @click.option("--wait", is_flag=True, help="Wait until it is closed or parked, and show how it ended.")
 @click.option("--json", "as_json", is_flag=True, help="With --wait: how it ended as one JSON object, for scripts.")
@@ -64,12 +64,14 @@ def start(
 
     Definition and input are checked before anything is sent. The same id with the same definition, input, tags and
     tenant is the same workflow: it may be started again, and is not. Returns once it has begun. With --wait the exit
-    code is 0 if it completed, and 1 if it was undone or is parked; it goes on after Ctrl-C.
+    code is 0 if it completed, and 1 if it was undone or is parked; it goes on after Ctrl-C. With --key it is signed, as
+    the sender whose key it is; without, in a tenant whose messages must be signed, every action waits for approval.
 
     \b
     Example:
       acgs workflow start order.json --input '{"order_id": "A-1"}' --id order-A-1 --tag shop
       acgs workflow start order.json --input @order-input.json --wait --json | jq .results
+      acgs workflow start payout.json --tenant bank --key planner.key
     """
     if as_json and not wait:
         raise click.UsageError("--json says how it ended: add --wait")

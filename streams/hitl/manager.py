@@ -1,6 +1,7 @@
 """The manager of human decisions: cards go out to people, and their clicks come back signed."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack
@@ -29,13 +30,15 @@ from streams.hitl.outlet import Dealt, Outlet
 from streams.hitl.platform import Platform
 from streams.hitl.running import Posting
 from streams.hitl.server import CallbackServer
-from streams.hitl.settings import Channel, HitlSettings
+from streams.hitl.settings import Channel, HitlSettings, RelayKey
 from streams.hitl.shown import Shown
 from streams.hitl.slack import SlackPlatform
 from streams.hitl.slack_callback import SlackAnswers
 from streams.hitl.teams import TeamsPlatform
 from streams.hitl.webhook import WebhookPlatform
 from streams.metrics import HitlMeasures
+
+_log = logging.getLogger(__name__)
 
 POST_WITHIN: Final = timedelta(minutes=2)
 _STILL_S: Final = 10.0
@@ -86,6 +89,8 @@ class HITLManager:
         self._stopping = asyncio.Event()
         self._beat = time.monotonic()
         self._posting: Posting | None = None
+        self._relay: RelayKey | None = None
+        self._told_unfit: str | None = None
         self._server: CallbackServer | None = None
 
     async def __aenter__(self) -> Self:
@@ -119,6 +124,21 @@ class HITLManager:
     def channels(self) -> tuple[Channel, ...]:
         """The platforms that are set."""
         return tuple(self._opened().outlets)
+
+    def require(self, channel: str) -> None:
+        """That a platform is set; needs no connection.
+
+        Raises:
+            SettingsError: it is not.
+        """
+        own = self._own
+        each = {Channel.SLACK: own.slack(), Channel.WEBHOOK: own.webhook(), Channel.TEAMS: own.teams()}
+        known = [one.value for one, platform in each.items() if platform is not None]
+        if channel not in known:
+            raise SettingsError(
+                f"the platform {channel!a} is not set; set are: {', '.join(known)}. Set what belongs to "
+                "ACGS_HITL_SLACK_..., ACGS_HITL_WEBHOOK_... or ACGS_HITL_TEAMS_URL, or name another"
+            )
 
     async def request_approval(self, item_id: str, channel: str = "slack") -> None:
         """Posts an item's card to a platform; on return that has taken it.
@@ -162,7 +182,8 @@ class HITLManager:
         """
         opened, slack = self._opened(), self._own.slack()
         answers = None if slack is None else SlackAnswers(slack, opened.caller, self._backoff)
-        callbacks = Callbacks(self._own.relay_key(), opened.items, opened.outlets, answers, self.readiness)
+        self._relay = self._own.relay_key()
+        callbacks = Callbacks(self._relay, opened.items, opened.outlets, answers, self.readiness)
         self._posting = Posting(self._settings, opened.outlets.values(), opened.items, callbacks)
         self._server = CallbackServer(self._own.host, self._own.port, self._doors(), callbacks, self._measures)
         await _until_one_ends(self._server.run(), self._posting.run(), self._watch(), self._told_to_stop())
@@ -178,8 +199,12 @@ class HITLManager:
         return Health(not why, why)
 
     def readiness(self) -> Health:
-        """Fails until statuses are read and callbacks served, and once it is told to stop."""
+        """Fails until statuses are read and callbacks served, and once it is told to stop.
+
+        Also while the policy in force does not have the relay and its key: no click would count.
+        """
         why = ("it does not run",) if self._posting is None else self._posting.waits_for
+        why += (unfit,) if (unfit := self._unfit()) else ()
         why += ("callbacks are not served yet",) if not self.port else ()
         why += ("it is told to stop",) if self._stopping.is_set() else ()
         return Health(not why, why)
@@ -190,15 +215,8 @@ class HITLManager:
         return self._open
 
     def _outlet(self, channel: str) -> Outlet:
-        outlets = self._opened().outlets
-        found = next((outlet for outlet in outlets.values() if outlet.name == channel), None)
-        if found is None:
-            known = ", ".join(outlet.name for outlet in outlets.values())
-            raise SettingsError(
-                f"the platform {channel!a} is not set; set are: {known}. Set what belongs to ACGS_HITL_SLACK_..., "
-                "ACGS_HITL_WEBHOOK_... or ACGS_HITL_TEAMS_URL, or name another"
-            )
-        return found
+        self.require(channel)
+        return self._opened().outlets[Channel(channel)]
 
     async def _post(self, outlet: Outlet, shown: Shown, failures: list[PlatformError]) -> None:
         while True:
@@ -238,9 +256,17 @@ class HITLManager:
             doors[Channel.WEBHOOK] = Door(webhook_callback.scheme(webhook))
         return doors
 
+    def _unfit(self) -> str | None:
+        policy = None if self._posting is None else self._posting.policy
+        return None if policy is None or self._relay is None else policy.unfit(self._relay, time.time())
+
     async def _watch(self) -> None:
         while True:
             self._beat = time.monotonic()
+            unfit = self._unfit()
+            if unfit != self._told_unfit:
+                _log.warning("%s", unfit or "the policy in force has this relay and its key now: clicks count")
+                self._told_unfit = unfit
             await asyncio.sleep(_BEAT_S)
 
     async def _told_to_stop(self) -> None:

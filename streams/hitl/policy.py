@@ -2,11 +2,13 @@
 
 from typing import NamedTuple
 
+from handlers.signatures import void
 from schemas.policy import PublishedPolicy
 from schemas.registry import Approver
 from streams.agents.control import follow
 from streams.engine.errors import ControlRefusedError
 from streams.engine.records import Record
+from streams.hitl.settings import RelayKey
 
 
 class Generation(NamedTuple):
@@ -40,6 +42,24 @@ class PolicyInForce:
         hashes = policy.accepted_hashes
         chosen = next((one.hash for one in hashes if one.until is None), hashes[0].hash)
         return Generation(policy.epoch, chosen)
+
+    def unfit(self, relay: RelayKey, now_s: float) -> str | None:
+        """Why no vote that this callback server signs counts, None where they do."""
+        if self._published is None:
+            return "no policy is in force, so that no click counts"
+        policy = self._published.policy
+        about = f"by epoch {policy.epoch} of the policy, so that no click here counts"
+        if all(one.id != relay.id for one in policy.relays):
+            return f"there is no callback server {relay.id!a} {about}: 'relays' in the policy names it, with its key"
+        key = policy.relay_key(relay.id, relay.key.id)
+        if key is None:
+            return (
+                f"callback server {relay.id!a} has no key {relay.key.id} {about}: put "
+                f'{{ public_key = "{relay.key.public_key}" }} to its keys'
+            )
+        now_ms = int(now_s * 1_000)
+        refused = void(key, now_ms, now_ms)
+        return None if refused is None else f"{refused.detail}, {about}: give it another key"
 
     def approver_of(self, platform: str, account: str) -> Approver | None:
         """Whose account that is. The policy has each account once."""

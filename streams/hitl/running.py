@@ -16,6 +16,7 @@ from streams.hitl.desk import PlatformDesk
 from streams.hitl.following import Followed, following
 from streams.hitl.items import Items
 from streams.hitl.outlet import Outlet
+from streams.hitl.policy import PolicyInForce
 
 _log = logging.getLogger(__name__)
 
@@ -25,13 +26,14 @@ _AGAIN: Final = timedelta(seconds=2)
 
 
 class Posting:
-    """Brings every status to the desk of every platform."""
+    """Brings every status to the desk of every platform. `policy` is that in force, while the log is followed."""
 
     def __init__(
         self, settings: EngineSettings, outlets: Collection[Outlet], items: Items, callbacks: Callbacks
     ) -> None:
         self._settings, self._outlets, self._items, self._callbacks = settings, outlets, items, callbacks
         self._intakes: list[Intake] = []
+        self.policy: PolicyInForce | None = None
 
     @property
     def waits_for(self) -> tuple[str, ...]:
@@ -66,6 +68,7 @@ class Posting:
         groups = [self._settings.group(f"{GROUP}.{outlet.name}") for outlet in self._outlets]
         self._intakes = [Intake(topic, group, self._settings, desk) for group, desk in zip(groups, desks, strict=True)]
         self._callbacks.open(followed)
+        self.policy = followed.policy
         reading = [asyncio.create_task(intake.run()) for intake in self._intakes]
         try:
             await asyncio.wait([followed.failure, *reading], return_when=asyncio.FIRST_COMPLETED)
@@ -74,6 +77,7 @@ class Posting:
                     done.result()
         finally:
             self._callbacks.close()
+            self.policy = None
             for task in reading:
                 task.cancel()
             await asyncio.gather(*reading, return_exceptions=True)

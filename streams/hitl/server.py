@@ -14,6 +14,7 @@ from streams.approvals import DeliberationError, ItemUnknownError
 from streams.engine.worker import Health
 from streams.errors import SettingsError, StreamsError
 from streams.hitl import slack_callback, webhook_callback
+from streams.hitl.busy import Busy
 from streams.hitl.deciding import Click, Told
 from streams.hitl.door import MAX_BODY, Admitted, Door, Refusal
 from streams.hitl.items import TOKEN
@@ -39,7 +40,6 @@ _HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-_BUSY: Final = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class Desk(Protocol):
@@ -114,6 +114,7 @@ class CallbackServer:
         self._measures = measures
         self._reading, self._work = _Places(MAX_READING), _Places(MAX_WORK)
         self._background: set[asyncio.Task[None]] = set()
+        self._lingering: set[Busy] = set()
         self.port = 0
 
     async def run(self) -> None:
@@ -147,7 +148,7 @@ class CallbackServer:
             raise RuntimeError("the runner is not set up")
 
         def accept() -> asyncio.Protocol:
-            return _Busy() if len(serving.connections) >= MAX_CONNECTIONS else serving()
+            return Busy(self._lingering) if len(serving.connections) >= MAX_CONNECTIONS else serving()
 
         try:
             server = await asyncio.get_running_loop().create_server(
@@ -277,13 +278,3 @@ class CallbackServer:
 
 def _text(status: HTTPStatus, words: str) -> web.Response:
     return web.Response(status=status, text=words, content_type="text/plain", charset="utf-8", headers=_HEADERS)
-
-
-class _Busy(asyncio.Protocol):
-    """A connection too many: told so, and closed."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Says it without reading a byte."""
-        if isinstance(transport, asyncio.WriteTransport):
-            transport.write(_BUSY)
-        transport.close()

@@ -1,5 +1,6 @@
 """Settings of the platforms that people decide on: ACGS_HITL_... variables and the table [hitl] of acgs.toml."""
 
+import difflib
 import os
 from dataclasses import dataclass
 from enum import StrEnum
@@ -182,6 +183,23 @@ def load() -> HitlSettings:
         SettingsError: a variable or the file is wrong; the message says which and how.
     """
     return checked(HitlSettings)
+
+
+def unknown_variables() -> list[str]:
+    """What is said of each ACGS_HITL_... variable that is no setting: a mistyped one would be left out in silence."""
+    known = {f"{_PREFIX}{name}" for name in _in_capitals()}
+    said: list[str] = []
+    for name in sorted(os.environ):
+        if name.upper().startswith(_PREFIX) and name.upper() not in known:
+            close = difflib.get_close_matches(name.upper().removeprefix(_PREFIX), _in_capitals(), n=1)
+            said.append(
+                f"{name} is no setting and does nothing" + (f"; is {_PREFIX}{close[0]} meant?" if close else "")
+            )
+    return said
+
+
+def _in_capitals() -> list[str]:
+    return [name.upper() for name in HitlSettings.model_fields]
 
 
 def _names(**given: object) -> str:

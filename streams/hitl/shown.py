@@ -15,9 +15,10 @@ from typing import Final
 from pydantic import JsonValue
 
 from schemas.decision import ItemKind, Vote
-from schemas.deliberation import DeliberationState, DeliberationStatus
+from schemas.deliberation import DeliberationItem, DeliberationState, DeliberationStatus
 from schemas.score import display
 from streams.approvals import PendingItem
+from streams.approvals.pending import filled
 from streams.readable import display_points
 
 DIGEST_SHOWN: Final = 12
@@ -104,9 +105,7 @@ def _facts(pending: PendingItem, alike: int) -> Iterator[tuple[str, str]]:
     yield "tool", _tool(pending)
     if item.score is not None:
         yield "score", display(item.score)
-    roles = ", ".join(map(plain, dict.fromkeys(item.roles)))
-    each = ", each from another role" if item.approvals > 1 else ""
-    yield "tier", f"{plain(item.tier)}: {told(item.approvals, 'approval')} of {roles}{each}{_relayed(status)}"
+    yield "tier", f"{plain(item.tier)}: {told(item.approvals, 'approval')} of {_roles(item)}{_relayed(status)}"
     if status.deadline is not None:
         yield "deadline", f"{instant(status.deadline)}, then it is denied"
     if item.generation:
@@ -115,6 +114,13 @@ def _facts(pending: PendingItem, alike: int) -> Iterator[tuple[str, str]]:
         yield "alike", f"{alike} identical actions wait; each is decided by itself"
     yield "digest", item.digest[:DIGEST_SHOWN]
     yield "item", item.item_id
+
+
+def _roles(item: DeliberationItem) -> str:
+    if item.kind is ItemKind.POLICY:
+        return "the policy's owners"
+    roles = ", ".join(map(plain, dict.fromkeys(item.roles)))
+    return f"{roles}, each from another role" if item.approvals > 1 else roles
 
 
 def _tool(pending: PendingItem) -> str:
@@ -180,10 +186,15 @@ def outcome(status: DeliberationStatus) -> str:
 
 
 def standing(status: DeliberationStatus) -> str:
-    """How many approvals an item has and needs."""
-    approvals = [vote for vote in status.votes if vote.vote is Vote.APPROVE]
+    """How many approvals an item has and needs, and of whom."""
+    approvals = [vote for vote in status.votes if vote.vote is Vote.APPROVE and vote.stands]
     relayed = sum(vote.relay is not None for vote in approvals)
-    said = f"{len(approvals)} of {told(status.item.approvals, 'approval')} so far."
+    said = f"{filled(status)} of {told(status.item.approvals, 'approval')} so far."
+    if status.votes and status.missing and status.needed:
+        said += f" Needed: {status.needed} more, the next of {' or '.join(map(plain, status.missing))}."
+    void = sum(not vote.stands for vote in status.votes)
+    if void:
+        said += f" Of the votes that came, {void} {'does' if void == 1 else 'do'} not count any more."
     if relayed > status.item.relayed:
         said += (
             f" Of those given by a click only {status.item.relayed} may count: the others must sign with their keys."

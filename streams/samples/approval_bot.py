@@ -9,11 +9,13 @@ import asyncio
 import logging
 import re
 import signal
+from datetime import timedelta
 from pathlib import Path
 
 from schemas.decision import Vote
 from streams import logs
-from streams.approvals import ApprovalClient, DecisionRefusedError, PendingItem
+from streams.approvals import ApprovalClient, DecisionRefusedError, DeliberationTimeoutError, PendingItem
+from streams.approvals.client import ANSWER_WITHIN
 from streams.control import accepted_hash
 from streams.keys import Signer, SigningKey
 from streams.serving import stop_with_parent
@@ -34,19 +36,19 @@ def judged(one: PendingItem) -> tuple[Vote, str] | None:
     return None
 
 
-async def run(key: SigningKey, name: str) -> None:
-    """Decides on everything that waits, and on what comes, until it is cancelled."""
+async def run(key: SigningKey, name: str, *, answer_within: timedelta = ANSWER_WITHIN) -> None:
+    """Decides on everything that waits, and on what comes, until it is cancelled; nobody is waited for any longer."""
     settings = load().engine(client_id=name)
     signer = Signer(approver=name, key=key, constitutional_hash=await accepted_hash(settings))
-    async with ApprovalClient(settings, signer) as client:
+    async with ApprovalClient(settings, signer, answer_within=answer_within) as client:
         async for one in client.pending():
             decision = judged(one)
             if decision is None:
                 continue
             try:
                 await client.decide(one.item, *decision)
-            except DecisionRefusedError as refused:
-                _log.warning("item %s: %s", one.item_id, refused)
+            except (DecisionRefusedError, DeliberationTimeoutError) as error:  # late ones count once they are taken
+                _log.warning("item %s: %s", one.item_id, error)
 
 
 async def _until_told(key: SigningKey, name: str, *, with_parent: bool) -> None:

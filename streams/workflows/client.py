@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from compensation.definition import WorkflowDefinition
 from schemas import envelope, topics
-from schemas.workflow import OPERATORS_COMMANDS, EventKind, WorkflowEvent
+from schemas.workflow import OPERATORS_COMMANDS, CommandKind, EventKind, WorkflowEvent
 from streams.agents.naming import Naming
 from streams.broker import told_errors
 from streams.claims import ClaimStore
@@ -39,8 +39,9 @@ class WorkflowClient:
 
     `tenant_id` and `requested_by` go with every command, as does `constitutional_hash`, a policy generation that the
     policy in force accepts. `claims` is where large results are kept; without it a result may be a Claim. A command
-    that nobody takes in `answer_within` raises WorkflowTimeoutError. `key` signs what only operators
-    may ask: retry, skip and mark_done.
+    that nobody takes in `answer_within` raises WorkflowTimeoutError. `key` signs starts, where `requested_by` is
+    a sender of the tenant by the policy, and what only operators may ask (retry, skip and mark_done), where it is an
+    operator. A key is one or the other: take a client for each.
 
     Belongs to one event loop. It follows the topics of statuses, events and refusals from their present ends, in no
     consumer group. Leaving it closes every connection; what still waits raises WorkflowError. Workflows go on.
@@ -168,8 +169,8 @@ class WorkflowClient:
         if self._producer is None:
             raise RuntimeError("the client is not open: async with WorkflowClient(...) as client")
         command, value = prepared.command, prepared.value
-        is_order = self._key is not None and command.command in OPERATORS_COMMANDS
-        headers = [(envelope.SIGNATURE, self._key.message_signature(value))] if self._key and is_order else None
+        is_signed = command.command is CommandKind.START or command.command in OPERATORS_COMMANDS
+        headers = [(envelope.SIGNATURE, self._key.message_signature(value))] if self._key and is_signed else None
         with told_errors(self.settings):
             written = await self._producer.send_and_wait(
                 self._inbox, value, command.workflow_id.encode(), headers=headers

@@ -16,7 +16,7 @@ from typing import Any
 import aiokafka.admin
 import pytest
 
-from schemas import topics
+from schemas import envelope, topics
 from schemas.policy import AcceptedHash
 from streams import control
 from streams.engine.client import EngineSettings
@@ -38,7 +38,7 @@ from tests.support.product import (
     policy,
     spine,
 )
-from tests.support.signing import owners
+from tests.support.signing import key, owners
 from tests.support.workers import running
 
 ROOT = Path(__file__).parents[2]
@@ -199,6 +199,18 @@ async def test_lines_are_sent_as_they_are_and_none_is_lost_in_silence(acgs: Acgs
     keys = {record.value: record.key for record in records}
     assert keys[b"no json \xff"] is None
     assert keys[good[3]] == json.loads(good[3])["conversation_id"].encode()
+
+
+async def test_what_is_sent_with_a_key_is_signed(acgs: Acgs, settings: EngineSettings, tmp_path: Path) -> None:
+    await acgs("topics", "create")
+    key("planner").save(tmp_path / "planner.key")
+    told = await acgs("send", "--key", str(tmp_path / "planner.key"), "-", stdin=encoded())
+    (sent,) = await read_topic(settings, f"{settings.prefix}in.messages")
+    assert told.out == "sent 1, failed 0\n"
+    assert (sent.value, sent.headers) == (
+        encoded(),
+        ((envelope.SIGNATURE, key("planner").message_signature(encoded())),),
+    )
 
 
 async def test_an_interrupted_sending_says_how_far_it_came(acgs: Acgs) -> None:

@@ -64,7 +64,7 @@ async def test_an_item_is_listed_shown_and_approved_with_two_keys(
         unasked = await acgs("deliberation", "approve", item_id, "--key", lee)
         assert (unasked.code, "add --yes" in unasked.err) == (2, True)
         first = await acgs("deliberation", "approve", item_id, "--key", lee, "--yes", "--reason", "window 12")
-        assert first.out == "Counted. 1 of 2 approvals so far; it waits for the others.\n"
+        assert first.out == "Counted. 1 of 2 approvals so far; 1 more, the next of security.\n"
         again = await acgs("deliberation", "approve", item_id, "--key", lee, "--yes")
         assert (again.code, "already_voted" in again.err) == (1, True)
         second = await acgs("deliberation", "approve", item_id, "--key", sam, "--yes")
@@ -169,13 +169,16 @@ async def test_owners_propose_sign_and_go_back(acgs: Acgs, settings: EngineSetti
 
 
 async def test_without_owners_a_rollback_is_published_and_a_proposal_refused(
-    acgs: Acgs, settings: EngineSettings
+    acgs: Acgs, settings: EngineSettings, tmp_path: Path
 ) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(to_toml(registry()))
     async with deliberating(settings):
-        refused = await acgs("policy", "propose", "--next-epoch")
+        refused = await acgs("policy", "propose", "--next-epoch", str(file))
         assert (refused.code, "nobody owns the policy in force" in refused.err) == (1, True)
         first = await acgs("policy", "rollback")
         assert (first.code, "epoch 0 cannot be gone back to" in first.err) == (1, True)
         await control.publish(settings, registry(2, max_held_per_sender=7))
         told = await acgs("policy", "rollback", "--to", "1")
+        assert "max_held_per_sender: 7 -> 100" in told.err
         assert told.out.startswith("Epoch 3 is published")

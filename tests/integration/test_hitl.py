@@ -104,7 +104,7 @@ async def test_a_card_arrives_whole_and_a_click_releases_together_with_a_direct_
         assert [one["action_id"] for one in buttons_of(card)] == ["acgs_approve", "acgs_veto"]
         acknowledged = await clicked(running, at.click(card, "acgs_approve", "U1"))
         assert (acknowledged.status, acknowledged.body) == (200, "")
-        assert await told(at) == "Counted. 1 of 2 approvals so far."
+        assert await told(at) == "Counted. 1 of 2 approvals so far. Needed: 1 more, the next of lead."
         assert at.answers()[0]["response_type"] == "ephemeral"
         async with client_of(settings, "lee") as lee:
             ended = await lee.decide(item, Vote.APPROVE)

@@ -10,6 +10,7 @@ import pytest
 from compensation.definition import Kind, Retry, SignalWait
 from schemas import topics
 from schemas.activity import ActivityCommand, Outcome
+from schemas.registry import Sender
 from streams import control
 from streams.agents.naming import Naming
 from streams.engine.client import EngineSettings
@@ -20,7 +21,7 @@ from tests.support.eventually import eventually
 from tests.support.kafka import read_topic
 from tests.support.orchestrated import workflow_policy
 from tests.support.saga import definition, node
-from tests.support.signing import approver, key
+from tests.support.signing import approver, key, public
 from tests.support.workflows import client_of, install, orchestrated
 
 ACTIVITIES = [f"{kind}_{id_}" for kind in ("do", "undo") for id_ in ("a", "b", "c")]
@@ -163,6 +164,25 @@ async def test_once_the_policy_names_operators_their_orders_are_signed(
     assert signed.code == 0
     (told,) = [one for one in map(json.loads, (event.value or b"" for event in events)) if one["event"] == "ordered"]
     assert (told["by"], told["verified"]) == ("olga", True)
+
+
+async def test_a_start_is_signed_by_the_sender_whose_key_it_is(
+    acgs: Acgs, settings: EngineSettings, tmp_path: Path
+) -> None:
+    file = tmp_path / "order.json"
+    file.write_bytes(definition(node("a")).canonical())
+    key("planner").save(tmp_path / "planner.key")
+    signed = ("--key", str(tmp_path / "planner.key"), "--wait", "--json")
+    senders = (Sender(agent="planner", tenant_id="acme", keys=(public("planner"),)),)
+    async with orchestrated(settings, *ACTIVITIES, answer=well, senders=senders, signed_tenants=("acme",)):
+        begin = ("workflow", "start", str(file), "--tenant", "acme")
+        ended = await acgs(*begin, "--id", "signed", *signed)
+        elsewhere = await acgs("workflow", "start", str(file), "--tenant", "bank", *signed)
+        await acgs(*begin, "--id", "unsigned", "--as", "planner")
+        shown = await acgs("workflow", "show", "unsigned")
+    assert (ended.code, ended.documents[0]["state"]) == (0, "completed")
+    assert (elsewhere.code, "of tenant 'acme': --tenant names it" in elsewhere.err) == (1, True)
+    assert "waits for" in shown.out
 
 
 async def test_every_parked_node_is_retried_once_somebody_agreed(acgs: Acgs, settings: EngineSettings) -> None:

@@ -70,6 +70,12 @@ class Held:
     def with_value(self, value: bytes) -> "Held":
         return Held(self.item, value, self.headers)
 
+    def verified(self) -> "Held":
+        """The same where a signature proves who sent it."""
+        item = self.item.model_copy(update={"sender_verified": True})
+        headers = [(n, item.model_dump_json().encode() if n == envelope.ITEM else c) for n, c in self.headers]
+        return Held(item, self.value, tuple(headers))
+
 
 def held(in_force: PublishedPolicy, number: int = 0, *, terms: Terms | None = None, **changes: Any) -> Held:  # noqa: ANN401
     """What triage makes of a message that asks for an unknown tool."""

@@ -102,7 +102,7 @@ class Orchestrated:
         text = definition.canonical() if isinstance(definition, WorkflowDefinition) else orjson.dumps(definition)
         self.command("start", definition=orjson.loads(text), input=given or {}, **changes)
 
-    def command(self, command: str, *, verified: bool | None = None, **fields: Any) -> str:  # noqa: ANN401
+    def command(self, command: str, *, verified: bool | None = None, ours: bool = False, **fields: Any) -> str:  # noqa: ANN401
         """Sends a command as the gateway passes it on; returns its id."""
         made = {
             "command": command,
@@ -123,6 +123,8 @@ class Orchestrated:
         )
         if verified is not None:
             headers = (*headers, (envelope.SENDER_VERIFIED, b"true" if verified else b"false"))
+        if ours:
+            headers = (*headers, (envelope.REPLY_TO, b"recovery"))
         self.send(topics.WORKFLOWS, value, headers)
         return str(made["command_id"])
 

@@ -8,6 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from streams.cli.main import main
+from streams.policies import default_policy
+from streams.policy_changes import to_toml
 from tests.support.product import NEXT_HASH, message
 
 HARMLESS = {"tool": "lookup_order", "arguments": {"id": 7}}
@@ -73,3 +75,15 @@ def test_a_policy_file_can_be_tried(tmp_path: Path) -> None:
 @pytest.mark.parametrize("missing", ["nowhere.jsonl", "."])
 def test_a_file_that_cannot_be_read_is_a_usage_error(missing: str) -> None:
     assert CliRunner().invoke(main, ["score", missing, "--policy", "default"]).exit_code == 2
+
+
+def test_a_signed_message_of_a_tenant_that_must_sign_is_scored_as_such(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(to_toml(default_policy().model_copy(update={"signed_tenants": ("acme",)})))
+    verdicts = [
+        json.loads(
+            CliRunner().invoke(main, ["score", "-", "--policy", str(file), "--json", *options], of(HARMLESS)).stdout
+        )
+        for options in ([], ["--signed"])
+    ]
+    assert [one["verdict"] for one in verdicts] == ["hold", "deliver"]

@@ -30,7 +30,7 @@ def gravest(line: str) -> Effect:
 def points(line: str) -> int:
     action = {"tool": "run_command", "arguments": {"command": line}}
     message = {"tenant_id": "a", "priority": 1, "message_type": "command", "payload": {"action": action}}
-    return score(message, DEFAULT).score
+    return score(message, DEFAULT, sender_verified=True).score
 
 
 def only(line: str) -> Command:

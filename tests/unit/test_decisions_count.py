@@ -12,7 +12,7 @@ from schemas.policy import AcceptedHash, Policy
 from schemas.reasons import MEANINGS, Reason
 from schemas.registry import Relay
 from streams import keys
-from tests.support.deliberated import CAL, HOUR, LEE, OLA, SAM, SUE, Desk, held, registry
+from tests.support.deliberated import AGENT, CAL, HOUR, LEE, SAM, SUE, TWO, Desk, held, registry
 from tests.support.product import NEXT_HASH
 from tests.support.signing import approver, decide, key, public, signed_anew
 
@@ -30,9 +30,14 @@ def people(**changes: Any) -> Policy:  # noqa: ANN401
         approver("planner", "security"),
         approver("bot", "security", kind="bot"),
         approver("max", "security", operates=("bot",)),
+        approver("ola's bot", "security", kind="bot"),
+        approver("ida", "lead", operates=("ida's bot", "ida's other")),
+        approver("ida's bot", "security", kind="bot", operates=("ida's agent",)),
+        approver("ida's other", "lead", kind="bot"),
         approver("two", "lead", "security", keys=(public("two"), public("two's other"))),
     )
-    return registry(approvers=(LEE, SAM, SUE, OLA, CAL, *more), **changes)
+    ola = approver("ola", "lead", "security", operates=(AGENT, "ola's bot"))
+    return registry(approvers=(LEE, SAM, SUE, ola, CAL, *more), **changes)
 
 
 def other_item(desk: Desk, item: DeliberationItem) -> DeliberationItem:
@@ -52,6 +57,7 @@ CASES: list[tuple[Reason, str, Make]] = [
     (Reason.WRONG_TENANT, "no say on this tenant", lambda _, i: decide("elsewhere", i)),
     (Reason.REQUESTER, "who asks approves", lambda _, i: decide("planner", i)),
     (Reason.OPERATES_REQUESTER, "the operator of who asks approves", lambda _, i: decide("ola", i)),
+    (Reason.OPERATES_REQUESTER, "a bot of who operates who asks approves", lambda _, i: decide("ola's bot", i)),
     (Reason.WRONG_DIGEST, "other bytes", lambda _, i: signed_anew("sam", decide("sam", i), digest="0" * 64)),
     (Reason.WRONG_NONCE, "another nonce", lambda _, i: signed_anew("sam", decide("sam", i), nonce="0" * 32)),
     (
@@ -150,6 +156,54 @@ def test_a_bot_and_who_operates_it_are_one_person(desk: Desk) -> None:
     other = desk.hold(held(desk.in_force, 1))
     desk.take(decide("max", other), decide("bot", other))
     assert desk.reasons == ["same_person", "same_person"]
+
+
+@pytest.mark.parametrize(
+    ("asks", "approves"),
+    [
+        ("planner", "ola's bot"),
+        ("ida", "ida's bot"),
+        ("ida's bot", "ida"),
+        ("ida's agent", "ida"),
+        ("ida's agent", "ida's other"),
+    ],
+)
+def test_nobody_releases_alone_what_they_ask_for_through_others(desk: Desk, asks: str, approves: str) -> None:
+    item = desk.hold(held(desk.in_force, from_agent=asks))
+    desk.take(decide(approves, item), decide("lee", item), decide("sam", item))
+    assert desk.reasons == ["operates_requester"]
+    denied = desk.hold(held(desk.in_force, 1, from_agent=asks))
+    desk.take(decide(approves, denied, Vote.VETO))
+    assert [verdict.state for verdict in desk.verdicts] == [DeliberationState.APPROVED, DeliberationState.REJECTED]
+
+
+def test_two_bots_of_one_operator_are_one_person(desk: Desk) -> None:
+    item = desk.hold(held(desk.in_force))
+    desk.take(decide("ida's bot", item), decide("ida's other", item))
+    assert (desk.verdicts, desk.reasons) == ([], ["same_person"])
+
+
+def test_two_who_become_one_person_while_it_waits_have_one_vote(desk: Desk) -> None:
+    item = desk.hold(held(desk.in_force))
+    lee = approver("lee", "lead", operates=("sue",))
+    desk.take(decide("sue", item))
+    desk.publish(registry(2, approvers=(lee, SAM, SUE)))
+    desk.take(decide("lee", item))
+    assert (desk.verdicts, desk.reasons) == ([], ["same_person"])
+
+
+def test_votes_that_have_come_count_once_if_they_turn_out_to_be_one_persons() -> None:
+    roles = ("lead", "security", "compliance")
+    tier = TWO.model_copy(update={"roles": roles, "approvals": 3})
+    desk = Desk(registry(tiers=(tier,)))
+    item = desk.hold(held(desk.in_force))
+    desk.take(decide("lee", item), decide("sue", item))
+    desk.publish(registry(2, tiers=(tier,), approvers=(approver("lee", "lead", operates=("sue",)), SAM, SUE, CAL)))
+    desk.take(decide("cal", item))
+    assert desk.verdicts == []
+    desk.take(decide("sam", item))
+    (verdict,) = desk.verdicts
+    assert [vote.reason for vote in verdict.votes] == [None, Reason.SAME_PERSON, None, None]
 
 
 def test_a_decision_counts_once_however_often_it_is_sent(desk: Desk) -> None:

@@ -1,11 +1,13 @@
 """What waits, how it ends, and when: one lane of deliberation by the log's time."""
 
+import time
 from datetime import timedelta
 from typing import Any
 
 import orjson
 import pytest
 from prometheus_client import CollectorRegistry
+from pydantic import ValidationError
 
 from schemas import deliberation, envelope, topics
 from schemas.decision import ItemKind, Vote
@@ -160,6 +162,28 @@ def test_a_vote_that_does_not_count_any_more_does_not_release(desk: Desk, policy
     ]
 
 
+def test_a_status_says_which_votes_stand_and_whose_are_missing(desk: Desk) -> None:
+    item = desk.hold(held(desk.in_force))
+
+    def told() -> tuple[int | None, tuple[str, ...], list[tuple[str, str | None]]]:
+        status = desk.status(item)
+        assert status is not None
+        return status.needed, status.missing, [(vote.approver, vote.void) for vote in status.votes]
+
+    assert told() == (2, ("lead", "security"), [])
+    desk.take(decide("sam", item), decide("sue", item))
+    assert told() == (1, ("lead",), [("sam", None), ("sue", None)])
+    rotated = people(sam=approver("sam", "security", keys=(public("sam's other"),)))
+    desk.publish(rotated)
+    desk.pass_time(6 * HOUR)
+    assert told() == (1, ("lead",), [("sam", "unknown_key"), ("sue", None)])
+    desk.publish(people(sam=approver("sam", "security", keys=(public("sam's other"),)), without="sue", epoch=3))
+    desk.pass_time(6 * HOUR)
+    assert told() == (2, ("lead", "security"), [("sam", "unknown_key"), ("sue", "unknown_approver")])
+    desk.pass_time(12 * HOUR)
+    assert desk.verdicts[-1].why == "2 approvals were asked for; 0 stand at the deadline"
+
+
 def test_what_a_key_signed_while_it_was_valid_stands(desk: Desk) -> None:
     item = desk.hold(held(desk.in_force))
     desk.take(decide("lee", item))
@@ -234,6 +258,27 @@ def test_a_tier_may_say_when_to_remind_and_to_escalate() -> None:
     status = desk.status(item)
     assert status is not None
     assert (status.reminders, status.escalated) == (2, True)
+
+
+def test_after_a_long_silence_all_missed_reminders_are_counted_at_once() -> None:
+    tier = TWO.model_copy(update={"remind_every": timedelta(seconds=1), "deadline": timedelta(days=3_650)})
+    desk = Desk(registry(tiers=(tier,)))
+    item = desk.hold(held(desk.in_force))
+    before = len(desk.on(topics.DELIBERATION_STATUS))
+    began = time.process_time()
+    desk.pass_time(3_000 * DAY + 1)
+    assert time.process_time() - began < 5  # counted one by one, it took half an hour
+    status = desk.status(item)
+    assert status is not None
+    assert status.reminders == 3_000 * 86_400
+    assert len(desk.on(topics.DELIBERATION_STATUS)) - before <= 2
+
+
+@pytest.mark.parametrize("name", ["deadline", "keep_closed_items", "proposal_deadline"])
+def test_a_length_of_time_that_cannot_be_counted_to_is_no_policy(name: str) -> None:
+    changes = {"deadline": {"tiers": (TWO.model_copy(update={"deadline": timedelta(days=999_999_999)}),)}}
+    with pytest.raises(ValidationError, match="3650 days"):
+        registry(**changes.get(name, {name: timedelta(days=999_999_999)}))
 
 
 def test_items_from_before_the_first_run_have_their_time_from_then() -> None:
@@ -331,7 +376,106 @@ def test_one_sender_cannot_bury_the_approvers() -> None:
     assert len(desk.reasons) == 2
 
 
+def test_who_only_claims_a_name_does_not_take_the_room_of_who_proves_it() -> None:
+    desk = Desk(registry(max_held_per_sender=2))
+    for number in range(3):
+        desk.hold(held(desk.in_force, number))
+    assert desk.reasons == ["too_many_held"]
+    for number in range(3, 6):
+        desk.hold(held(desk.in_force, number).verified())
+    assert desk.reasons == ["too_many_held"] * 2
+
+
+@pytest.mark.parametrize("bound", [{"max_held_unverified": 3}, {"max_held_unverified_bytes": 9_000}])
+def test_all_whose_names_are_claims_have_so_much_room_together(bound: dict[str, int]) -> None:
+    desk = Desk(owned(**bound))
+    items = [desk.hold(held(desk.in_force, n, from_agent=f"a{n}", content={"x": "y" * 1_000})) for n in range(20)]
+    waiting = len(desk.rows("held/"))
+    assert waiting in {3, 4}
+    assert desk.reasons == ["too_many_held"] * (20 - waiting)
+    detail = (desk.on(topics.REJECTED)[0].headers[envelope.DETAIL] or b"").decode()
+    assert detail.startswith(f"senders who are not verified have {waiting} items")
+    desk.hold(held(desk.in_force, 20).verified())
+    desk.hold(proposal(desk, owned(2), 21))
+    assert len(desk.rows("held/")) == waiting + 2
+    for item in items[:waiting]:
+        desk.take(decide("lee", item, Vote.VETO))
+    assert desk.rows("unverified") == ["unverified/policy"]
+    desk.hold(held(desk.in_force, 22, from_agent="a22"))
+    assert len(desk.rows("held/")) == 3
+
+
 # Reopened
+
+
+@pytest.mark.parametrize("case", ["its message has expired", "its generation is withdrawn"])
+def test_what_could_not_go_on_anyway_is_not_kept_when_it_expires(case: str) -> None:
+    desk = Desk()
+    is_expired = case == "its message has expired"
+    item = desk.hold(held(desk.in_force, **({"expires_at": "2027-01-15T08:00:10Z"} if is_expired else {})))
+    if not is_expired:
+        desk.publish(registry(2, accepted_hashes=(AcceptedHash(hash=NEXT_HASH),)))
+    desk.pass_time(DAY)
+    status = desk.status(item)
+    assert status is not None
+    assert (status.state, status.reopenable) == (EXPIRED, False)
+    assert desk.rows(f"held/{item.item_id}") == []
+
+
+@pytest.mark.parametrize("case", ["its message has expired", "its generation is withdrawn"])
+def test_what_expired_before_it_could_be_held_cannot_be_reopened_by_anybody(case: str) -> None:
+    desk = Desk()
+    is_expired = case == "its message has expired"
+    one = held(desk.in_force, **({"expires_at": "2027-01-15T08:00:00.001Z"} if is_expired else {}))
+    if not is_expired:
+        desk.publish(registry(2, accepted_hashes=(AcceptedHash(hash=NEXT_HASH),)))
+    desk.pass_time(10)
+    item = desk.hold(one)
+    assert states(desk) == [EXPIRED]
+    unsigned = decide("stranger", item, Vote.REOPEN).model_copy(update={"signature": None})
+    desk.take(decide("sam", item, Vote.REOPEN), unsigned)
+    assert desk.reasons == ["not_applicable"] * 2
+
+
+@pytest.mark.parametrize("bound", [{"max_reopenable": 3}, {"max_reopenable_bytes": 9_000}])
+def test_of_what_expired_the_latest_may_be_reopened_and_the_status_says_which(bound: dict[str, int]) -> None:
+    desk = Desk(registry(**bound))
+    items: list[DeliberationItem] = []
+    for number in range(9):
+        items.append(desk.hold(held(desk.in_force, number, content={"x": "y" * 1_000})))
+        desk.pass_time(10)
+    desk.pass_time(DAY)
+    left = [item for item in items if (said := desk.status(item)) is not None and said.reopenable]
+    assert left == items[-len(left) :]
+    assert len(left) in {3, 4}
+    assert len(desk.rows("held/")) == len(desk.rows("kept/")) == len(left)
+    gone = desk.status(items[0])
+    assert gone is not None
+    assert "cannot be reopened any more" in (gone.why or "")
+    desk.take(decide("sam", items[0], Vote.REOPEN), decide("sam", left[1], Vote.REOPEN))
+    assert desk.reasons == ["not_applicable"]
+    assert len(desk.rows("kept/")) == len(left) - 1
+    for number in range(9, 11):
+        desk.hold(held(desk.in_force, number, content={"x": "y" * 1_000}))
+    desk.pass_time(DAY)
+    assert len(desk.rows("held/")) == len(desk.rows("kept/")) == len(left)
+    desk.pass_time(30 * DAY)
+    assert desk.rows("held/") == desk.rows("kept/") == desk.rows("item/") == []
+
+
+def test_what_an_approver_lets_wait_anew_has_room_whatever_else_waits() -> None:
+    desk = Desk(registry(max_held_per_sender=1, max_held_unverified=1))
+    one = held(desk.in_force)
+    item = desk.hold(one)
+    desk.pass_time(DAY)
+    desk.hold(held(desk.in_force, 1))
+    desk.take(decide("sam", item, Vote.REOPEN))
+    (record,) = [r for r in desk.on(topics.DELIBERATION) if envelope.ITEM in r.headers]
+    desk.send(record.value, tuple(record.headers.items()), (record.key or b"").decode())
+    assert desk.reasons == []
+    anew = DeliberationItem.model_validate_json(record.headers[envelope.ITEM] or b"")
+    desk.take(decide("sam", anew), decide("lee", anew))
+    assert states(desk) == [EXPIRED, APPROVED]
 
 
 def test_an_expired_message_waits_anew_as_a_new_item(desk: Desk) -> None:
@@ -464,6 +608,22 @@ def test_of_two_proposals_of_one_epoch_the_second_to_be_signed_expires() -> None
         desk.take(decide("ann", item), decide("eve", item))
     assert states(desk) == [APPROVED, EXPIRED]
     assert [value for _, value in epochs(desk)] == [owned(2, max_held_per_sender=7).canonical()] * PARTITIONS
+
+
+def test_owners_whom_a_signed_epoch_puts_out_sign_no_other_before_it_is_in_force() -> None:
+    desk = Desk(owned())
+    following, theirs = owned(2, owners=("bob", "eve")), owned(3, owners=("ann", "eve"))
+    first, other = desk.hold(proposal(desk, following)), desk.hold(proposal(desk, owned(2, max_held_per_sender=9), 1))
+    desk.take(decide("ann", other), decide("ann", first), decide("eve", first))
+    desk.hold(proposal(desk, theirs, 2))
+    assert desk.reasons == ["epoch_pending"]
+    desk.take(decide("eve", other))
+    assert states(desk) == [APPROVED, EXPIRED]
+    assert desk.verdicts[-1].why == "epoch 2 is being put in force; propose again"
+    desk.publish(following)
+    again = desk.hold(proposal(desk, theirs, 3))
+    desk.take(decide("eve", again), decide("ann", again))
+    assert (desk.reasons, len(epochs(desk))) == (["epoch_pending", "wrong_role"], PARTITIONS)
 
 
 @pytest.mark.parametrize(

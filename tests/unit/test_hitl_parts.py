@@ -14,18 +14,21 @@ from slack_sdk.signature import SignatureVerifier
 from schemas.decision import Vote
 from schemas.deliberation import DeliberationState, DeliberationStatus
 from schemas.policy import published
+from schemas.registry import Relay
 from streams.engine.records import Record
 from streams.hitl.backoff import Backoff, Gate
 from streams.hitl.calling import retry_after
 from streams.hitl.contracts import WebhookDecision
 from streams.hitl.door import Admitted, Door, Refusal, Scheme
 from streams.hitl.policy import PolicyInForce
+from streams.hitl.settings import RelayKey
 from streams.hitl.signing import callback_signature, slack_signature, webhook_signature
 from streams.hitl.slack_callback import is_below
 from streams.hitl.statuses import Statuses
 from tests.support.deliberated import T0, held, registry
 from tests.support.platform import SIGNING_SECRET, WEBHOOK_SECRET
 from tests.support.product import policy
+from tests.support.signing import key, public
 
 ITEM = held(published(registry().canonical())).item
 
@@ -225,3 +228,20 @@ def test_a_slack_signature_is_that_of_slacks_own_client() -> None:
     body = "payload=%7B%7D&x=\N{SNOWMAN}".encode()
     expected = SignatureVerifier(SIGNING_SECRET).generate_signature(timestamp="1531420618", body=body)
     assert slack_signature(SecretStr(SIGNING_SECRET), "1531420618", body) == expected
+
+
+def test_a_callback_server_whose_clicks_would_not_count_knows_why() -> None:
+    def unfit(*relays: Relay, owner: str = "office") -> str | None:
+        followed = PolicyInForce()
+        document = registry(relays=relays).canonical()
+        followed.take(record("t.control", 0, 0, b"policy", document))
+        return followed.unfit(RelayKey(id="office", key=key(owner)), 1_800_000_000)
+
+    assert "no policy is in force" in (PolicyInForce().unfit(RelayKey(id="office", key=key("office")), 0) or "")
+    assert unfit(Relay(id="office", keys=(public("office"),))) is None
+    assert "there is no callback server 'office' by epoch 1" in (unfit() or "")
+    other = unfit(Relay(id="office", keys=(public("office"),)), owner="another") or ""
+    assert f"has no key {key('another').id}" in other
+    assert key("another").public_key in other
+    revoked = Relay(id="office", keys=(public("office", revoked_at="2020-01-01T00:00:00Z"),))
+    assert "was revoked" in (unfit(revoked) or "")

@@ -6,15 +6,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from pydantic import SecretStr
 
 from schemas import topics
 from streams.acls import Kind, acls
+from streams.cli.main import main
 from streams.engine.client import EngineSettings
 from streams.errors import SettingsError
 from streams.hitl import HITLManager
 from streams.hitl.running import GROUP
-from streams.hitl.settings import Channel, HitlSettings, load
+from streams.hitl.settings import Channel, HitlSettings, load, unknown_variables
 from streams.settings import load as load_all
 from tests.support.platform import LINK_SECRET, SECRETS, SIGNING_SECRET, TOKEN, WEBHOOK_SECRET
 
@@ -146,3 +148,24 @@ def test_without_the_extra_the_error_says_what_to_install(name: str) -> None:
     assert (ended.returncode, "pip install 'acgs-streams[hitl]'" in ended.stderr) == (2, True)
     helped = f"{code}\nfrom streams.cli.main import run\nrun(['hitl', 'run', '--help'])"
     assert subprocess.run([sys.executable, "-c", helped], cwd=root, capture_output=True, check=True).returncode == 0
+
+
+def test_a_platform_that_is_not_set_is_told_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**LINKS, "teams_url": "https://teams.example.com/hook"}.items():
+        monkeypatch.setenv(f"ACGS_HITL_{name.upper()}", value)
+    monkeypatch.setenv("ACGS_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    told = CliRunner().invoke(main, ["hitl", "post", "0b9e5b4e-0f0c-4f43-9c3e-0c7a4a5f2f10", "--channel", "slack"])
+    assert (told.exit_code, "the platform 'slack' is not set; set are: teams" in told.stderr) == (2, True)
+    told = CliRunner().invoke(main, ["hitl", "post", "item", "--channel", "teams"])
+    assert (told.exit_code, "'item' is no item's id" in told.stderr) == (1, True)
+
+
+def test_a_variable_that_is_no_setting_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACGS_HITL_SLACK_CHANEL", "C1")
+    monkeypatch.setenv("ACGS_HITL_PORT", "2")
+    monkeypatch.setenv("ACGS_HITL_ZZZ", "x")
+    assert unknown_variables() == [
+        "ACGS_HITL_SLACK_CHANEL is no setting and does nothing; is ACGS_HITL_SLACK_CHANNEL meant?",
+        "ACGS_HITL_ZZZ is no setting and does nothing",
+    ]
+    assert "ACGS_HITL_SLACK_CHANEL" in CliRunner().invoke(main, ["hitl", "run"]).stderr

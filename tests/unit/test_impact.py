@@ -37,7 +37,7 @@ def message(action: JsonValue = None, **fields: JsonValue) -> dict[str, JsonValu
 
 
 def of(tool: str, published: PublishedPolicy = DEFAULT, **arguments: JsonValue) -> ScoreCard:
-    return score(message({"tool": tool, "arguments": arguments}), published)
+    return score(message({"tool": tool, "arguments": arguments}), published, sender_verified=True)
 
 
 def factors(card: ScoreCard) -> list[str]:
@@ -174,8 +174,8 @@ def test_a_credential_in_the_arguments_weighs_more_and_is_held_if_it_leaves() ->
 
 def test_a_broken_constraint_holds_a_harmless_edit() -> None:
     action: JsonValue = {"tool": "edit_file", "arguments": {"path": "tests/test_a.py", "new_str": "x"}}
-    free = score(message(action), DEFAULT)
-    bound = score(message(action, task={"constraints": ["Do not modify tests"]}), DEFAULT)
+    free = score(message(action), DEFAULT, sender_verified=True)
+    bound = score(message(action, task={"constraints": ["Do not modify tests"]}), DEFAULT, sender_verified=True)
 
     assert free.score < 8_000 <= bound.score
     assert bound.factors[-1].why == "it breaks: Do not modify tests"
@@ -184,37 +184,42 @@ def test_a_broken_constraint_holds_a_harmless_edit() -> None:
 def test_critical_priority_floors_an_action_and_nothing_else() -> None:
     action: JsonValue = {"tool": "lookup_order", "arguments": {}}
 
-    assert score(message(action, priority=3), DEFAULT).score == 9_000
-    assert score(message(None, priority=3), DEFAULT).score == 0
+    assert score(message(action, priority=3), DEFAULT, sender_verified=True).score == 9_000
+    assert score(message(None, priority=3), DEFAULT, sender_verified=True).score == 0
 
 
 def test_the_callers_own_score_raises_and_rounds_up() -> None:
     action: JsonValue = {"tool": "lookup_order", "arguments": {}}
 
-    assert score(message(action, impact_score=0.70001), DEFAULT).score == 7_001
-    assert score(message(action, impact_score=0.0), DEFAULT).score == 600
-    assert score(message(action, impact_score=1), DEFAULT).score == 10_000
+    assert score(message(action, impact_score=0.70001), DEFAULT, sender_verified=True).score == 7_001
+    assert score(message(action, impact_score=0.0), DEFAULT, sender_verified=True).score == 600
+    assert score(message(action, impact_score=1), DEFAULT, sender_verified=True).score == 10_000
 
 
 def test_the_callers_claims_about_target_and_undoing_raise() -> None:
     plain = {"tool": "update_ticket", "arguments": {}}
-    card = score(message({**plain, "target": "production database", "reversible": False}), DEFAULT)
+    card = score(
+        message({**plain, "target": "production database", "reversible": False}), DEFAULT, sender_verified=True
+    )
 
     assert {"claimed_target", "irreversible"} <= set(factors(card))
-    assert card.score > score(message(plain), DEFAULT).score
+    assert card.score > score(message(plain), DEFAULT, sender_verified=True).score
 
 
 def test_a_message_without_an_action_scores_its_types_floor() -> None:
     floors = publish(default_policy().model_copy(update={"type_floors": {MessageType.GOVERNANCE_REQUEST: 1_500}}))
 
-    assert score(message(None, message_type="governance_request"), floors).score == 1_500
-    assert score(message(None, message_type="query"), floors).score == 0
-    assert score(message(None), floors).tool is None
+    assert score(message(None, message_type="governance_request"), floors, sender_verified=True).score == 1_500
+    assert score(message(None, message_type="query"), floors, sender_verified=True).score == 0
+    assert score(message(None), floors, sender_verified=True).tool is None
 
 
 def test_a_messages_type_never_lowers_an_actions_score() -> None:
     action: JsonValue = {"tool": "drop_table", "arguments": {"table": "users"}}
-    scores = {score(message(action, message_type=kind), DEFAULT).score for kind in ("query", "heartbeat", "command")}
+    scores = {
+        score(message(action, message_type=kind), DEFAULT, sender_verified=True).score
+        for kind in ("query", "heartbeat", "command")
+    }
 
     assert scores == {9_500}
 

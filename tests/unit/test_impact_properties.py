@@ -105,7 +105,7 @@ unhurried = settings(max_examples=400, deadline=None, suppress_health_check=[Hea
 def test_every_message_that_keeps_the_contract_has_a_card(message: dict[str, JsonValue]) -> None:
     AgentMessage.model_validate_json(orjson.dumps(message))
 
-    card = score(message, DEFAULT)
+    card = score(message, DEFAULT, sender_verified=True)
 
     assert 0 <= card.score <= 10_000
     assert card.score == sum(factor.points for factor in card.factors)
@@ -124,8 +124,8 @@ def test_a_claim_never_lowers_a_score(
         without["payload"] = {**payload, "action": {key: action[key] for key in ("tool", "arguments")}}
         claiming["payload"] = {**payload, "action": {**action, "target": target, "reversible": bool(reversible)}}
 
-    assert score(claiming, DEFAULT).score >= score(without, DEFAULT).score
-    assert score(claiming, DEFAULT).score >= claim * 10_000
+    assert score(claiming, DEFAULT, sender_verified=True).score >= score(without, DEFAULT, sender_verified=True).score
+    assert score(claiming, DEFAULT, sender_verified=True).score >= claim * 10_000
 
 
 @unhurried
@@ -134,8 +134,11 @@ def test_a_higher_priority_or_a_task_never_lowers_a_score(message: dict[str, Jso
     payload = message.get("payload")
     bare = {**message, "payload": {**payload, "task": None}} if isinstance(payload, dict) else message
 
-    assert score({**message, "priority": 3}, DEFAULT).score >= score({**message, "priority": 0}, DEFAULT).score
-    assert score(message, DEFAULT).score >= score(bare, DEFAULT).score
+    assert (
+        score({**message, "priority": 3}, DEFAULT, sender_verified=True).score
+        >= score({**message, "priority": 0}, DEFAULT, sender_verified=True).score
+    )
+    assert score(message, DEFAULT, sender_verified=True).score >= score(bare, DEFAULT, sender_verified=True).score
 
 
 @unhurried
@@ -148,7 +151,7 @@ def test_an_unknown_tool_is_always_held(tool: str, given_arguments: dict[str, Js
         "payload": {"action": {"tool": tool, "arguments": given_arguments}},
     }
 
-    assert score(message, DEFAULT).score >= POLICY.unknown_tool
+    assert score(message, DEFAULT, sender_verified=True).score >= POLICY.unknown_tool
 
 
 _CARDS = """
@@ -163,7 +166,7 @@ digest = hashlib.sha256()
 for line in lines:
     payload = {"action": {"tool": "run_command", "arguments": {"command": line}}, "task": task}
     message = {"tenant_id": "a", "priority": 1, "message_type": "command", "payload": payload}
-    digest.update(encode_card(score(message, policy)))
+    digest.update(encode_card(score(message, policy, sender_verified=True)))
 print(digest.hexdigest())
 """
 
@@ -195,6 +198,6 @@ def test_cards_are_the_same_whatever_the_hash_seed(seed: str) -> None:
     for line in _LINES:
         payload: JsonValue = {"action": {"tool": "run_command", "arguments": {"command": line}}, "task": task}
         message: dict[str, JsonValue] = {"tenant_id": "a", "priority": 1, "message_type": "command", "payload": payload}
-        here.update(encode_card(score(message, DEFAULT)))
+        here.update(encode_card(score(message, DEFAULT, sender_verified=True)))
 
     assert run.stdout.strip() == here.hexdigest()

@@ -1,17 +1,26 @@
 """Signing keys in files."""
 
 import stat
+import tracemalloc
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from handlers.signatures import is_signed
-from schemas.registry import raw_key
-from schemas.sender import parse_signature, signed_bytes
+from handlers import senders
+from handlers.signatures import is_signed, is_signed_again
+from schemas import envelope
+from schemas.policy import published
+from schemas.registry import Sender, raw_key
+from schemas.sender import SenderSignature, encode_signature, parse_signature, signed_bytes
+from schemas.topics import MIB
+from streams.cli.main import main
 from streams.errors import KeyFileError
 from streams.keys import SigningKey
+from tests.support.deliberated import registry
+from tests.support.signing import key, public
 
 
 def test_a_key_comes_back_from_its_file_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
@@ -86,3 +95,39 @@ def test_a_messages_signature_is_for_its_bytes() -> None:
 @pytest.mark.parametrize("signature", ["", "x", "A" * 88, "AAAA", "\ud800"])
 def test_what_is_no_signature_signs_nothing(signature: str) -> None:
     assert not is_signed(raw_key(SigningKey.generate().public_key), signature, b"value")
+
+
+def test_an_empty_passphrase_is_refused_and_no_key_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "ann.key"
+    monkeypatch.setenv("ACGS_KEY_PASSPHRASE", "")
+    told = CliRunner().invoke(main, ["keys", "generate", "--passphrase", str(file)])
+    assert (told.exit_code, "an empty passphrase" in told.stderr) == (1, True)
+    assert not file.exists()
+
+
+def test_messages_that_somebody_has_not_signed_are_not_remembered() -> None:
+    policy = published(registry(senders=(Sender(agent="a", tenant_id="t", keys=(public("a"),)),)).canonical())
+    forged = encode_signature(SenderSignature(key("a").id, "A" * 86 + "=="))
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            value = number.to_bytes() * MIB
+            assert senders.check(senders.Sent("t", "a"), value, ((envelope.SIGNATURE, forged),), policy, 0) is not None
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 2 * MIB
+
+
+def test_long_bytes_are_not_remembered_however_often_they_are_asked_about() -> None:
+    raw = raw_key(key("a").public_key)
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            assert not is_signed_again(raw, "A" * 86 + "==", number.to_bytes() * MIB)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 2 * MIB
+    assert is_signed_again(raw, key("a").sign(b"x"), b"x")
+    assert not is_signed_again(raw, key("a").sign(b"x"), b"y")

@@ -12,6 +12,7 @@ from schemas import policy as policies
 from schemas.errors import PolicyError
 from schemas.policy import Policy, PublishedPolicy
 from schemas.reasons import Reason
+from schemas.registry import Sender
 from schemas.workflow import OPERATORS_COMMANDS, CommandKind, WorkflowCommand
 from streams.agents.gateway import ROUTES
 from tests.support.product import HASH, policy
@@ -73,6 +74,27 @@ def test_what_anybody_may_ask_needs_no_signature_and_claims_none(kind: CommandKi
     assert decide(command(kind), signed(command(kind), "nobody"), under(*NAMES)) == Admitted(b"w", verified=None)
 
 
+def starting(by: str = "planner", tenant: str = "acme") -> bytes:
+    said = orjson.loads(command(CommandKind.CANCEL, by))
+    del said["reason"]
+    return orjson.dumps({**said, "command": "start", "tenant_id": tenant, "definition": {}, "input": {}})
+
+
+def test_a_start_may_be_signed_by_the_sender_that_asks() -> None:
+    sender = Sender(agent="planner", tenant_id="acme", keys=(public("planner"),))
+    known = policies.published(policy(senders=(sender,)).canonical())
+    assert decide(starting(), [], known) == Admitted(b"w", verified=False)
+    assert decide(starting(), signed(starting(), "planner"), known) == Admitted(b"w", verified=True)
+    for value, by, reason in (
+        (starting(), "olga", Reason.UNKNOWN_KEY),
+        (starting("other"), "planner", Reason.UNKNOWN_SENDER),
+        (starting(tenant="bank"), "planner", Reason.UNKNOWN_SENDER),
+    ):
+        refused = decide(value, signed(value, by), known)
+        assert isinstance(refused, Refused)
+        assert refused.reason is reason
+
+
 @pytest.mark.parametrize("kind", sorted(OPERATORS_COMMANDS))
 def test_every_operators_command_must_be_signed(kind: CommandKind) -> None:
     refused = decide(command(kind), [], under(*NAMES))
@@ -109,7 +131,7 @@ def test_what_must_be_signed_in_any_case_passes_for_nobody_while_there_are_no_op
     always = Admission(
         WorkflowCommand,
         lambda asked: asked.workflow_id,
-        order=lambda asked: Ordered(asked.requested_by, must_be_signed=True),
+        who=lambda asked: Ordered(asked.requested_by, must_be_signed=True),
     )
     for headers, reason in (([], Reason.UNSIGNED), (signed(command()), Reason.UNKNOWN_OPERATOR)):
         refused = always.decide(command(), headers, under(), NOW_MS)

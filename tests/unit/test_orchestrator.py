@@ -4,7 +4,8 @@ import orjson
 import pytest
 
 from compensation.definition import Approval, Compensation, Kind, Retry, SignalWait, Timeouts, WorkflowDefinition
-from compensation.durable.rows import Closed, head_key
+from compensation.durable.rows import Case, Closed, case_key, decode, encode, head_key
+from compensation.errors import CompensationError
 from schemas import envelope, topics
 from schemas.activity import MAX_COMMAND_BYTES, MAX_RESULT_BYTES, Direction, Outcome
 from schemas.reasons import Reason
@@ -366,6 +367,33 @@ def test_a_dangerous_command_waits_bound_to_what_it_would_do_and_goes_on_when_ap
     lane.verdict(approved=True)
     assert lane.done() == ["a", "b"]
     assert lane.status().attention == ()
+
+
+@pytest.mark.parametrize("said", [{}, {"verified": False}, {"verified": True}, {"ours": True}])
+def test_whose_start_is_not_proven_has_every_action_held_where_messages_must_be_signed(said: dict[str, bool]) -> None:
+    lane = Orchestrated(*ACTIVITIES, signed_tenants=("acme",))
+    lane.start(definition(node("a"), node("b", "a")), verified=said.get("verified"), ours=said.get("ours", False))
+    is_proven = bool(said.get("verified") or said.get("ours"))
+    if not is_proven:
+        assert lane.sent == []
+        (held,) = lane.held
+        assert not held.item.sender_verified
+        lane.verdict(approved=True, item=held)
+    lane.answer(lane.last("a"))
+    assert (lane.done(), len(lane.held)) == ((["a", "b"], 0) if is_proven else (["a"], 2))
+    assert lane.events[0].verified is is_proven
+
+
+def test_a_row_of_the_version_before_is_read_as_of_a_start_that_is_not_proven() -> None:
+    lane = Orchestrated(*ACTIVITIES)
+    lane.start(definition(node("a")), verified=True)
+    case = lane.driver.state.rows[case_key("w")].row
+    assert isinstance(case, Case)
+    _, *written, proven = orjson.loads(encode(case))
+    assert (proven, decode(encode(case))) == (True, case)
+    assert decode(orjson.dumps([1, *written])) == case._replace(verified=False)
+    with pytest.raises(CompensationError, match="run a release that knows it"):
+        decode(orjson.dumps([3, *written, proven]))
 
 
 def test_a_dangerous_command_that_is_not_approved_is_not_done_and_what_was_done_is_undone() -> None:

@@ -6,7 +6,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.deliberation.quorum import Approval, filled
+from handlers.deliberation.quorum import Approval, filled, missing
 
 ROLES = st.sampled_from("abcd")
 APPROVALS = st.lists(st.builds(Approval, st.frozensets(ROLES), st.booleans()), max_size=5)
@@ -38,3 +38,16 @@ def test_the_order_of_the_approvals_changes_nothing(
     mixed = list(approvals)
     random.shuffle(mixed)
     assert filled(asked, mixed, relayed_at_most) == filled(asked, approvals, relayed_at_most)
+
+
+@given(st.lists(ROLES, max_size=4), APPROVALS, st.integers(0, 3))
+def test_a_role_is_missing_if_one_more_of_it_helps(
+    asked: list[str], approvals: list[Approval], relayed_at_most: int
+) -> None:
+    so_far = by_trying_all(asked, approvals[:4], relayed_at_most)
+    helps = {
+        role
+        for role in asked
+        if by_trying_all(asked, [*approvals[:4], Approval(frozenset({role}), relayed=False)], relayed_at_most) > so_far
+    }
+    assert set(missing(asked, approvals[:4], relayed_at_most)) == helps
