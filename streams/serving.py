@@ -6,8 +6,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry
 
@@ -66,6 +66,26 @@ async def serve(
             stop_with_parent(service.stop)
         settle_garbage()
         await service.run()
+
+
+async def run_until_told(doing: Coroutine[Any, Any, None], *, with_parent: bool) -> None:
+    """Runs a program until it ends, or cancels it on SIGTERM, SIGINT or the end of its parent.
+
+    Raises:
+        Exception: what it raises by itself.
+    """
+    running = asyncio.create_task(doing)
+
+    def stop() -> None:
+        running.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    if with_parent:
+        stop_with_parent(stop)
+    await asyncio.wait([running])
+    if not running.cancelled():
+        running.result()
 
 
 def stop_with_parent(stop: Callable[[], None]) -> None:

@@ -48,6 +48,11 @@ def health_worker(first: int) -> Callable[[int], Sequence[str]]:
     return lambda number: ("-m", "streams.health.process", "--with-parent", "--number", str(first + number))
 
 
+def sample(module: str, *arguments: str) -> Callable[[int], Sequence[str]]:
+    """The arguments of Python for a sample program."""
+    return lambda _: ("-m", module, "--with-parent", *arguments)
+
+
 def activity_worker(module: str) -> Callable[[int], Sequence[str]]:
     """The arguments of Python for a worker of a module's activities."""
     return lambda _: ("-m", "streams.cli.main", "worker", "--with-parent", module)

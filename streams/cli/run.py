@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,9 @@ import click
 from rich.console import Console
 
 from schemas import topics
-from streams import control, deliberation_demonstration, saga_demonstration
+from schemas.policy import Policy
+from schemas.registry import Approver
+from streams import control, deliberation_demonstration, health_demonstration, saga_demonstration
 from streams.cli.showing import Show
 from streams.demonstration import Demonstration, result_line
 from streams.embedded import EmbeddedKafka, EmbeddedSettings
@@ -22,14 +24,15 @@ from streams.errors import SettingsError
 from streams.installation import Installation
 from streams.outcomes import Outcomes
 from streams.policies import default_policy
-from streams.samples import payment_saga
+from streams.samples import bank, payment_saga
 from streams.samples.approvers import ANN, BOT, approvers, key_file, names_of, unknown_to, with_approvers
 from streams.settings import Settings, load
-from streams.supervisor import Supervisor, activity_worker, health_worker, lane_worker
+from streams.supervisor import Supervisor, activity_worker, health_worker, lane_worker, sample
 
 _DATA = Path(".run")
 _WORKERS = 2
 _BOT_MODULE = "streams.samples.approval_bot"
+_CHECKOUT_MODULE = "streams.samples.checkout"
 _RUNNABLE = (*topics.LANE_AGENTS, topics.HEALTH_TABLE)
 
 
@@ -142,7 +145,7 @@ async def _dev(wanted: _Wanted, show: Show, log: IO[bytes]) -> str | None:
         on_event=show.worker_of("activity worker"),
     )
     bot = Supervisor(
-        _approval_bot(wanted.keys),
+        sample(_BOT_MODULE, "--name", BOT, "--key", str(key_file(wanted.keys, BOT))),
         workers=1 if has_approvers else 0,
         environment=environment,
         log=log,
@@ -155,7 +158,15 @@ async def _dev(wanted: _Wanted, show: Show, log: IO[bytes]) -> str | None:
         log=log,
         on_event=show.worker_of("health table"),
     )
-    running = asyncio.create_task(_until_stopped(lanes, activities, bot, health))
+    checkout = Supervisor(
+        sample(_CHECKOUT_MODULE),
+        workers=1 if wanted.sample else 0,
+        environment=environment,
+        log=log,
+        on_event=show.worker_of("checkout"),
+    )
+    every = (lanes, activities, bot, health, checkout)
+    running = asyncio.create_task(_until_stopped(*every))
     try:
         demonstrating = asyncio.create_task(_demonstrate(wanted, engine, lanes, show, has_approvers=has_approvers))
         await asyncio.wait([running, demonstrating], return_when=asyncio.FIRST_COMPLETED)
@@ -170,7 +181,7 @@ async def _dev(wanted: _Wanted, show: Show, log: IO[bytes]) -> str | None:
             await running
         return result
     finally:
-        for supervisor in (lanes, activities, bot, health):
+        for supervisor in every:
             supervisor.stop()
         await running
 
@@ -186,15 +197,29 @@ async def _install(wanted: _Wanted, engine: EngineSettings, show: Show) -> bool:
     found = approvers(wanted.keys)
     in_force = await control.in_force(engine)
     if in_force is None:
-        in_force = await control.publish(engine, with_approvers(default_policy(), found))
-    elif wanted.is_ours and not in_force.policy.owners and not any(map(in_force.policy.approver, names_of(found))):
-        following = with_approvers(in_force.policy, found).model_copy(update={"epoch": in_force.policy.epoch + 1})
-        in_force = await control.publish(engine, following)
+        in_force = await control.publish(engine, _with_samples(default_policy(), found))
+    elif wanted.is_ours and not in_force.policy.owners:
+        following = _with_samples(in_force.policy, found)
+        if following != in_force.policy:
+            following = following.model_copy(update={"epoch": in_force.policy.epoch + 1})
+            in_force = await control.publish(engine, following)
     show.step(f"policy: epoch {in_force.policy.epoch} ({in_force.digest[:8]})")
     unknown = unknown_to(in_force.policy, found, wanted.keys)
     if unknown is not None:
         show.step(f"approvals: {unknown}")
     return unknown is None
+
+
+def _with_samples(policy: Policy, found: tuple[Approver, ...]) -> Policy:
+    """The policy with what the demonstration needs of it, where it has nothing of those names."""
+    if not any(map(policy.approver, names_of(found))):
+        policy = with_approvers(policy, found)
+    return policy if bank.SERVICE in policy.recoveries else bank.with_recovery(policy)
+
+
+async def _recovers_the_bank(engine: EngineSettings) -> bool:
+    in_force = await control.in_force(engine)
+    return in_force is not None and bank.SERVICE in in_force.policy.recoveries
 
 
 async def _demonstrate(
@@ -222,15 +247,14 @@ async def _demonstrate(
         show.title("three orders through the payment saga; the carrier serves two of them")
         ended = await saga_demonstration.run(engine, wanted.shop, show.happened)
         show.orders(ended)
-        return "\n".join((saga_demonstration.result_line(ended), *results))
+        results.insert(0, saga_demonstration.result_line(ended))
+        if await _recovers_the_bank(engine):
+            show.title("the bank fails: a circuit breaker opens, and a recovery closes it")
+            recovered = await health_demonstration.run(engine, wanted.shop, show.health, show.recovery)
+            results.insert(0, health_demonstration.result_line(recovered))
+        return "\n".join(results)
     finally:
         await outcomes.stop()
-
-
-def _approval_bot(keys: Path) -> Callable[[int], Sequence[str]]:
-    """The arguments of Python for the sample bot."""
-    key = str(key_file(keys, BOT))
-    return lambda _: ("-m", _BOT_MODULE, "--with-parent", "--name", BOT, "--key", key)
 
 
 async def _until_stopped(*supervisors: Supervisor) -> None:

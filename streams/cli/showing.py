@@ -12,8 +12,12 @@ from rich.text import Text
 
 from schemas import envelope
 from schemas.deliberation import DeliberationState, DeliberationStatus
+from schemas.health import ServiceHealth
+from schemas.recovery import RecoveryEvent
 from schemas.score import display
 from schemas.workflow import WorkflowEvent, WorkflowState
+from streams.cli.health_view import STATUSES
+from streams.cli.recovery_view import STATES as RECOVERIES
 from streams.demonstration import OnOutcome, Survived
 from streams.embedded import Progress
 from streams.outcomes import Fate, Outcome, Tally
@@ -101,6 +105,18 @@ class Show:
             text.append(status.why or "", "dim")
         self._console.print(text, soft_wrap=not self._console.is_terminal)
 
+    def health(self, row: ServiceHealth) -> None:
+        """How a service stands by its breakers."""
+        text = Text(f"{row.service:>9} ", "bold")
+        text.append(f"{row.status.value:<12} ", STATUSES[row.status]).append(row.why, "dim")
+        self._console.print(text, soft_wrap=not self._console.is_terminal)
+
+    def recovery(self, event: RecoveryEvent) -> None:
+        """A recovery has changed its state."""
+        text = Text(f"{'recovery':>9} ", "bold")
+        text.append(f"{event.state.value:<12} ", RECOVERIES[event.state]).append(event.why, "dim")
+        self._console.print(text, soft_wrap=not self._console.is_terminal)
+
     def command(self, line: str, printed: str) -> None:
         """A command that was run, and what it printed."""
         self._console.print(Text(f"        $ {line}", "cyan"), soft_wrap=True)
@@ -154,7 +170,8 @@ class Show:
         )
         self._console.print(f"[dim]in another terminal: export ACGS_KAFKA_BOOTSTRAP_SERVERS={escape(servers)}[/dim]")
         self._console.print(
-            "[dim]then: acgs status · acgs workflow list · acgs tail rejected · acgs send FILE · acgs score FILE[/dim]"
+            "[dim]then: acgs status · acgs health --watch · acgs workflow list · acgs tail rejected · acgs send FILE · "
+            "acgs score FILE[/dim]"
         )
 
     def result(self, line: str) -> None:

@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import logging
 import re
-import signal
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from streams.approvals import ApprovalClient, DecisionRefusedError, Deliberation
 from streams.approvals.client import ANSWER_WITHIN
 from streams.control import accepted_hash
 from streams.keys import Signer, SigningKey
-from streams.serving import stop_with_parent
+from streams.serving import run_until_told
 from streams.settings import load
 
 _log = logging.getLogger(__name__)
@@ -51,21 +50,6 @@ async def run(key: SigningKey, name: str, *, answer_within: timedelta = ANSWER_W
                 _log.warning("item %s: %s", one.item_id, error)
 
 
-async def _until_told(key: SigningKey, name: str, *, with_parent: bool) -> None:
-    running = asyncio.create_task(run(key, name))
-
-    def stop() -> None:
-        running.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
-    if with_parent:
-        stop_with_parent(stop)
-    await asyncio.wait([running])
-    if not running.cancelled():
-        running.result()
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m streams.samples.approval_bot", description=__doc__)
     parser.add_argument("--key", type=Path, required=True, help="its signing key ('acgs keys generate')")
@@ -73,4 +57,4 @@ if __name__ == "__main__":
     parser.add_argument("--with-parent", action="store_true", help="end when standard input does")
     options = parser.parse_args()
     logs.configure()
-    asyncio.run(_until_told(SigningKey.load(options.key), options.name, with_parent=options.with_parent))
+    asyncio.run(run_until_told(run(SigningKey.load(options.key), options.name), with_parent=options.with_parent))

@@ -2,7 +2,8 @@
 
 Serve its activities with `acgs worker streams.samples.payment_saga`, and start it with
 `acgs workflow start` or a WorkflowClient. An order for a country that the carrier does not serve makes it refund and
-release. The shop is an SQLite file that stands for three systems outside; each effect happens once by its key.
+release. The shop is an SQLite file that stands for three systems outside; each effect happens once by its key. Beside
+them are the activities by which the bank is recovered.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from compensation.activities import ActivityContext, BaseActivities, activity
 from compensation.definition import WorkflowDefinition
 from compensation.effects_sqlite import SqliteEffectStore
 from compensation.errors import NoEffect
+from streams.samples.bank import Bank
 
 FOLDER_VARIABLE = "ACGS_SHOP"
 """Names the folder of the shop; .run/shop without it."""
@@ -75,6 +77,7 @@ class Shop(BaseActivities):
         super().__init__()
         folder = folder or Path(os.environ.get(FOLDER_VARIABLE, ".run/shop"))
         folder.mkdir(parents=True, exist_ok=True)
+        self.bank = Bank(folder)
         self._books = folder / "books.sqlite"
         self._effects = SqliteEffectStore(folder / "effects.sqlite")
         with closing(sqlite3.connect(self._books)) as books, books:
@@ -109,6 +112,18 @@ class Shop(BaseActivities):
         if context["country"] not in _CARRIER_SERVES:
             raise NoEffect(f"the carrier does not serve {context['country']}")
         return await self._effects.do(context.effect_key, self._entry(context, "shipped"))
+
+    @activity
+    async def restart_bank(self, context: ActivityContext) -> None:
+        """What an operator does when the bank is down."""
+        del context
+        self.bank.restart()
+
+    @activity
+    async def probe_bank(self, context: ActivityContext) -> bool:
+        """Whether that helped."""
+        del context
+        return self.bank.answers()
 
     def entries(self, workflow_id: str) -> list[str]:
         """What a workflow has done outside, in its order."""

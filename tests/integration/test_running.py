@@ -180,6 +180,7 @@ def test_dev_decides_on_all_of_its_sample_and_ends_by_itself(broker: Broker, pre
     assert done.returncode == 0, done.stderr.decode()
     assert lines[-1] == "RESULT sample 412 in, 370 delivered, 25 held, 17 rejected"
     assert lines[-2] == "RESULT deliberation 3 held, 1 approved, 1 rejected, 1 expired"
+    assert lines[-4] == "RESULT health bank was critical, recovery succeeded, now healthy"
     assert sum(line.endswith("vetoed by ann: that is production") for line in lines) == 1
     rejected = [line for line in lines if line.startswith(" rejected ") and "vetoed by" not in line]
     held = [line for line in lines if line.startswith("     held ")]
