@@ -21,7 +21,7 @@ class Refusals:
     """
 
     def __init__(self, topic: str, refusal: Callable[[str, str], StreamsError]) -> None:
-        self._of_ours, self._refusal = f"{topic}/".encode(), refusal
+        self.topic, self._of_ours, self._refusal = topic, f"{topic}/".encode(), refusal
         self._waiting: dict[bytes, asyncio.Future[Any]] = {}
         self._early: OrderedDict[bytes, StreamsError] = OrderedDict()
 

@@ -1,13 +1,12 @@
 """The client of approvers and bots: what waits, and decisions on it."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from schemas import deliberation, envelope, topics
+from schemas import deliberation, topics
 from schemas.decision import Decision, Vote
 from schemas.deliberation import DeliberationItem, DeliberationState, DeliberationStatus, key_of
 from streams import keys
@@ -24,16 +23,12 @@ from streams.approvals.errors import (
 from streams.approvals.loading import Loader, loading
 from streams.approvals.pending import PendingItem
 from streams.approvals.watching import Answer, Watches
+from streams.asking import ANSWER_WITHIN, Line, UnansweredError
 from streams.broker import told_errors
-from streams.engine import client
-from streams.engine.client import EngineSettings, Producer
-from streams.engine.records import Record
-from streams.errors import StreamsError
-from streams.following import Follower
+from streams.engine.client import EngineSettings
 from streams.keys import Signer
 from streams.refusals import Refusals
 
-ANSWER_WITHIN = timedelta(seconds=30)
 _LOADED_AT_ONCE = 200
 _Late = Callable[[str, timedelta], DeliberationError]
 
@@ -57,14 +52,14 @@ class ApprovalClient:
         self._held, self._status = naming.topic(topics.DELIBERATION), naming.topic(topics.DELIBERATION_STATUS)
         self._decisions, self._messages = naming.topic(topics.IN_DECISIONS), naming.topic(topics.IN_MESSAGES)
         self._watches = Watches()
-        self._refusals = {
-            self._decisions: Refusals(self._decisions, DecisionRefusedError),
-            self._messages: Refusals(self._messages, ItemRefusedError),
-        }
-        self._take_from = {self._status: self._watches.take, naming.topic(topics.REJECTED): self._refused}
-        self._failure: StreamsError | None = None
-        self._follower: Follower | None = None
-        self._producer: Producer | None = None
+        self._line = Line(
+            settings,
+            "decisions",
+            refusals=[Refusals(self._decisions, DecisionRefusedError), Refusals(self._messages, ItemRefusedError)],
+            hears={self._status: self._watches.take},
+            failed=self._watches.fail,
+            whole=frozenset({self._status}),
+        )
         self._loader: Loader | None = None
         self._entered = AsyncExitStack()
 
@@ -76,24 +71,15 @@ class ApprovalClient:
             BrokerError: the broker cannot be reached or refuses.
         """
         async with AsyncExitStack() as entering:
-            follower = Follower(
-                self.settings, list(self._take_from), self._take, self._fail, whole=frozenset({self._status})
-            )
-            entering.push_async_callback(follower.stop)
-            producer = client.plain_producer(self.settings, "decisions")
-            entering.push_async_callback(client.abandon, producer)
-            with told_errors(self.settings):
-                async with asyncio.timeout(self.settings.turn_timeout.total_seconds()):
-                    await producer.start()
-            await follower.start()
+            await entering.enter_async_context(self._line)
             self._loader = await entering.enter_async_context(loading(self.settings, self._held))
-            self._producer, self._follower, self._entered = producer, follower, entering.pop_all()
+            self._entered = entering.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._fail(DeliberationError("the client of approvals is closed; what waits goes on waiting"))
+        self._line.fail(DeliberationError("the client of approvals is closed; what waits goes on waiting"))
         await self._entered.aclose()
 
     async def pending(self) -> AsyncIterator[PendingItem]:
@@ -178,26 +164,16 @@ class ApprovalClient:
             if status.state is not DeliberationState.PENDING:
                 return status
             await self._watches.changed()
-            self._raise_failure()
+            self._line.raise_failure()
 
     async def _sent(
         self, answer: Answer, topic: str, key: str, value: bytes, what: str, *, late: _Late = not_taken
     ) -> DeliberationStatus:
         """Publishes a record, and returns what the agents answer to it; `late` makes the error if they do not."""
-        self._raise_failure()
-        if self._producer is None:
-            raise RuntimeError("the client is not open: async with ApprovalClient(...) as client")
-        waited, written = self._answer_within, None
         try:
-            async with asyncio.timeout(waited.total_seconds()):
-                with told_errors(self.settings):
-                    written = await self._producer.send_and_wait(topic, value, key.encode())
-                source = envelope.encode_source(topic, written.partition, written.offset)
-                with self._refusals[topic].expecting(source, answer):
-                    return await answer
-        except TimeoutError:
-            words = not_written if written is None else late
-            raise words(what, waited) from None
+            return await self._line.ask(topic, key.encode(), value, answer, within=self._answer_within)
+        except UnansweredError as error:
+            raise (late if error.written else not_written)(what, self._answer_within) from None
 
     async def _load(self, statuses: Collection[DeliberationStatus]) -> list[PendingItem]:
         if self._loader is None:
@@ -206,24 +182,7 @@ class ApprovalClient:
             return await self._loader.load(statuses)
 
     async def _caught_up(self) -> None:
-        if self._follower is None:
-            raise RuntimeError("the client is not open: async with ApprovalClient(...) as client")
-        self._raise_failure()
-        while not self._follower.caught_up.is_set():
+        self._line.raise_failure()
+        while not self._line.has_caught_up:
             await self._watches.changed()
-            self._raise_failure()
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
-    def _refused(self, record: Record) -> None:
-        for refusals in self._refusals.values():
-            refusals.take(record)
-
-    def _take(self, record: Record) -> None:
-        self._take_from[record.topic](record)
-
-    def _fail(self, failure: StreamsError) -> None:
-        self._failure = failure
-        self._watches.fail(failure)
+            self._line.raise_failure()

@@ -11,8 +11,9 @@ from schemas.deliberation import DeliberationStatus
 from schemas.message import AgentMessage
 from schemas.model import MAX_SCORE
 from streams.approvals import board
-from streams.approvals.client import ANSWER_WITHIN, ApprovalClient
+from streams.approvals.client import ApprovalClient
 from streams.approvals.errors import DecisionRefusedError
+from streams.asking import ANSWER_WITHIN
 from streams.control import in_force
 from streams.engine.client import EngineSettings
 from streams.errors import PolicyRefusedError

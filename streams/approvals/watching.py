@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from schemas.decision import Decision, Vote
 from schemas.deliberation import DeliberationStatus
 from streams.approvals.board import parse
+from streams.asking import end
 from streams.engine.records import Record
 from streams.errors import StreamsError
 
@@ -111,8 +112,7 @@ class Watches:
         try:
             yield answer
         finally:
-            if not answer.cancel() and not answer.cancelled():
-                answer.exception()  # else one that came too late is complained about
+            end(answer)
             of_item.remove(one)
             if not of_item:
                 self._waiting.pop(item_id, None)

@@ -5,29 +5,24 @@ import contextlib
 import time
 import uuid
 from collections.abc import Generator
-from contextlib import AsyncExitStack
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
 from handlers.chaos.admitting import KEY
-from schemas import envelope, topics
+from schemas import topics
 from schemas.chaos import EVERYTHING, ChaosState, ChaosStatus, EmergencyStop
 from streams.agents.naming import Naming
-from streams.broker import told_errors
+from streams.asking import ANSWER_WITHIN, Line, UnansweredError, end
 from streams.chaos import commands
 from streams.chaos.commands import Operator, Prepared
 from streams.chaos.errors import ChaosError, ChaosRefusedError, not_recorded, not_taken, not_written
 from streams.chaos.scenario import ChaosScenario
 from streams.chaos.statuses import Statuses
-from streams.engine import client
-from streams.engine.client import EngineSettings, Producer
+from streams.engine.client import EngineSettings
 from streams.engine.records import Record
 from streams.errors import StreamsError
-from streams.following import Follower
 from streams.refusals import Refusals
-
-ANSWER_WITHIN = timedelta(seconds=30)
 
 _Answer = asyncio.Future[Any]
 
@@ -47,14 +42,17 @@ class ChaosClient:
         naming = Naming(settings.prefix)
         self._settings, self._operator, self._answer_within = settings, operator, answer_within
         self._inbox, self._chaos = naming.topic(topics.IN_CHAOS), naming.topic(topics.CHAOS)
-        self._refusals = Refusals(self._inbox, ChaosRefusedError)
-        self._take_from = {self._chaos: self._take_status, naming.topic(topics.REJECTED): self._refusals.take}
         self._statuses = Statuses()
         self._waiting: dict[tuple[str, str], _Answer] = {}
         self._changed = asyncio.Event()
-        self._failure: StreamsError | None = None
-        self._producer: Producer | None = None
-        self._entered = AsyncExitStack()
+        self._line = Line(
+            settings,
+            "chaos",
+            refusals=[Refusals(self._inbox, ChaosRefusedError)],
+            hears={self._chaos: self._take_status},
+            failed=self._fail,
+            whole=frozenset({self._chaos}),
+        )
 
     async def __aenter__(self) -> Self:
         """Connects.
@@ -63,24 +61,14 @@ class ChaosClient:
             InstallationError: a topic is missing.
             BrokerError: the broker cannot be reached or refuses.
         """
-        async with AsyncExitStack() as entering:
-            whole = frozenset({self._chaos})
-            follower = Follower(self._settings, list(self._take_from), self._take, self._fail, whole=whole)
-            entering.push_async_callback(follower.stop)
-            producer = client.plain_producer(self._settings, "chaos")
-            entering.push_async_callback(client.abandon, producer)
-            with told_errors(self._settings):
-                async with asyncio.timeout(self._settings.turn_timeout.total_seconds()):
-                    await producer.start()
-            await follower.start()
-            self._producer, self._entered = producer, entering.pop_all()
+        await self._line.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._fail(ChaosError("the client of chaos is closed; what is in force ends by itself"))
-        await self._entered.aclose()
+        self._line.fail(ChaosError("the client of chaos is closed; what is in force ends by itself"))
+        await self._line.__aexit__(kind, error, trace)
 
     async def run(self, scenario: ChaosScenario, reason: str, *, scenario_id: str | None = None) -> ChaosStatus:
         """Brings a scenario into force, and returns once it is. Without an id, a new one is its id.
@@ -120,8 +108,7 @@ class ChaosClient:
                 raise ChaosError(f"no scenario {scenario_id} is known: 'acgs chaos list --all' shows those there are")
             if status.state is not ChaosState.IN_FORCE:
                 return status
-            if self._failure is not None:
-                raise self._failure
+            self._line.raise_failure()
             left_s = (status.until_ms - time.time() * 1_000) / 1_000 + self._answer_within.total_seconds()
             if left_s <= 0:
                 raise not_recorded(scenario_id)
@@ -132,24 +119,15 @@ class ChaosClient:
     # One command
 
     async def _ask(self, prepared: Prepared, what: str) -> ChaosStatus | EmergencyStop:
-        if self._producer is None:
-            raise RuntimeError("the client is not open: async with ChaosClient(...) as client")
-        if self._failure is not None:
-            raise self._failure
-        waited, written = self._answer_within, None
+        waited = self._answer_within
         with self._expecting(prepared) as answer:
             try:
-                async with asyncio.timeout(waited.total_seconds()):
-                    with told_errors(self._settings):
-                        written = await self._producer.send_and_wait(
-                            self._inbox, prepared.value, KEY.encode(), headers=prepared.headers
-                        )
-                    source = envelope.encode_source(self._inbox, written.partition, written.offset)
-                    with self._refusals.expecting(source, answer):
-                        said: ChaosStatus | EmergencyStop = await answer
-                        return said
-            except TimeoutError:
-                raise (not_written if written is None else not_taken)(what, waited) from None
+                said: ChaosStatus | EmergencyStop = await self._line.ask(
+                    self._inbox, KEY.encode(), prepared.value, answer, headers=tuple(prepared.headers), within=waited
+                )
+            except UnansweredError as error:
+                raise (not_taken if error.written else not_written)(what, waited) from None
+            return said
 
     @contextlib.contextmanager
     def _expecting(self, prepared: Prepared) -> Generator[_Answer, None, None]:
@@ -159,14 +137,10 @@ class ChaosClient:
         try:
             yield answer
         finally:
-            if not answer.cancel() and not answer.cancelled():
-                answer.exception()  # else one that came too late is complained about
+            end(answer)
             del self._waiting[key]
 
     # What comes
-
-    def _take(self, record: Record) -> None:
-        self._take_from[record.topic](record)
 
     def _take_status(self, record: Record) -> None:
         said = self._statuses.take(record)
@@ -179,7 +153,6 @@ class ChaosClient:
             answer.set_result(said)
 
     def _fail(self, failure: StreamsError) -> None:
-        self._failure = failure
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(failure)

@@ -13,7 +13,7 @@ from streams.engine.client import EngineSettings
 from streams.engine.records import Record
 from streams.errors import StreamsError
 from streams.following import Follower
-from streams.hitl.policy import PolicyInForce
+from streams.hitl.policy import Office
 from streams.hitl.statuses import Statuses
 
 
@@ -22,7 +22,7 @@ class Followed:
     """What is followed. `failure` raises what keeps it from being followed any further, once something does."""
 
     statuses: Statuses
-    policy: PolicyInForce
+    policy: Office
     client: ApprovalClient
     failure: asyncio.Future[None]
 
@@ -42,7 +42,7 @@ async def following(settings: EngineSettings) -> AsyncGenerator[Followed, None]:
     """
     naming = Naming(settings.prefix)
     status, control = naming.topic(topics.DELIBERATION_STATUS), naming.topic(topics.CONTROL)
-    statuses, policy = Statuses(), PolicyInForce()
+    statuses, policy = Statuses(), Office()
     failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     followed = Followed(statuses, policy, ApprovalClient(settings), failure)

@@ -16,7 +16,7 @@ from streams.hitl.desk import PlatformDesk
 from streams.hitl.following import Followed, following
 from streams.hitl.items import Items
 from streams.hitl.outlet import Outlet
-from streams.hitl.policy import PolicyInForce
+from streams.hitl.policy import Office
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Posting:
     ) -> None:
         self._settings, self._outlets, self._items, self._callbacks = settings, outlets, items, callbacks
         self._intakes: list[Intake] = []
-        self.policy: PolicyInForce | None = None
+        self.policy: Office | None = None
 
     @property
     def waits_for(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Generator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -13,18 +13,14 @@ from pydantic import ValidationError
 from schemas import envelope, topics
 from schemas.recovery import RecoveryCommand, RecoveryCommandKind, RecoveryEvent, RecoveryStrategy
 from streams.agents.naming import Naming
-from streams.broker import told_errors
-from streams.engine import client
-from streams.engine.client import EngineSettings, Producer
+from streams.asking import ANSWER_WITHIN, Line, UnansweredError, end
+from streams.engine.client import EngineSettings
 from streams.engine.records import Record
 from streams.errors import StreamsError
-from streams.following import Follower
 from streams.keys import SigningKey
 from streams.recovery.board import event_in
 from streams.recovery.errors import RecoveryError, RecoveryRefusedError, not_taken, not_written
 from streams.refusals import Refusals
-
-ANSWER_WITHIN = timedelta(seconds=30)
 
 Answer = asyncio.Future[RecoveryEvent]
 
@@ -53,15 +49,14 @@ class RecoveryClient:
         self.settings, self._key, self._answer_within = settings, key, answer_within
         self._requested_by, self._hash = requested_by, constitutional_hash
         self._inbox = naming.topic(topics.IN_RECOVERY)
-        self._refusals = Refusals(self._inbox, RecoveryRefusedError)
-        self._take_from = {
-            naming.topic(topics.RECOVERY_EVENTS): self._take_event,
-            naming.topic(topics.REJECTED): self._refusals.take,
-        }
         self._waiting: dict[str, Answer] = {}
-        self._producer: Producer | None = None
-        self._failure: StreamsError | None = None
-        self._entered = AsyncExitStack()
+        self._line = Line(
+            settings,
+            "recovery",
+            refusals=[Refusals(self._inbox, RecoveryRefusedError)],
+            hears={naming.topic(topics.RECOVERY_EVENTS): self._take_event},
+            failed=self._fail,
+        )
 
     async def __aenter__(self) -> Self:
         """Connects.
@@ -70,23 +65,14 @@ class RecoveryClient:
             InstallationError: a topic is missing.
             BrokerError: the broker cannot be reached or refuses.
         """
-        async with AsyncExitStack() as entering:
-            follower = Follower(self.settings, list(self._take_from), self._take, self._fail)
-            entering.push_async_callback(follower.stop)
-            producer = client.plain_producer(self.settings, "recovery")
-            entering.push_async_callback(client.abandon, producer)
-            with told_errors(self.settings):
-                async with asyncio.timeout(self.settings.turn_timeout.total_seconds()):
-                    await producer.start()
-            await follower.start()
-            self._producer, self._entered = producer, entering.pop_all()
+        await self._line.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._fail(RecoveryError("the client of recoveries is closed; recoveries go on without it"))
-        await self._entered.aclose()
+        self._line.fail(RecoveryError("the client of recoveries is closed; recoveries go on without it"))
+        await self._line.__aexit__(kind, error, trace)
 
     async def schedule(
         self,
@@ -133,41 +119,24 @@ class RecoveryClient:
             command = RecoveryCommand.model_validate(said)
         except ValidationError as error:
             raise RecoveryError(f"this command cannot be sent: {_places(error)}") from error
-        waited, source = self._answer_within, None
+        value = command.model_dump_json(exclude_none=True).encode()
+        headers = () if self._key is None else ((envelope.SIGNATURE, self._key.message_signature(value)),)
+        waited, key = self._answer_within, command.service.encode()
         with self._expecting(command.command_id) as answer:
             try:
-                async with asyncio.timeout(waited.total_seconds()):
-                    source = await self._sent(command)
-                    with self._refusals.expecting(source, answer):
-                        return await answer
-            except TimeoutError:
-                raise (not_written if source is None else not_taken)(command, waited) from None
-
-    async def _sent(self, command: RecoveryCommand) -> bytes:
-        """Sends a command, and returns where it stands."""
-        if self._producer is None:
-            raise RuntimeError("the client is not open: async with RecoveryClient(...) as client")
-        value = command.model_dump_json(exclude_none=True).encode()
-        headers = None if self._key is None else [(envelope.SIGNATURE, self._key.message_signature(value))]
-        with told_errors(self.settings):
-            written = await self._producer.send_and_wait(self._inbox, value, command.service.encode(), headers=headers)
-        return envelope.encode_source(self._inbox, written.partition, written.offset)
+                return await self._line.ask(self._inbox, key, value, answer, headers=headers, within=waited)
+            except UnansweredError as error:
+                raise (not_taken if error.written else not_written)(command, waited) from None
 
     @contextmanager
     def _expecting(self, command_id: str) -> Generator[Answer, None, None]:
-        if self._failure is not None:
-            raise self._failure
         answer: Answer = asyncio.get_running_loop().create_future()
         self._waiting[command_id] = answer
         try:
             yield answer
         finally:
-            if not answer.cancel() and not answer.cancelled():
-                answer.exception()  # else one that came too late is complained about
+            end(answer)
             del self._waiting[command_id]
-
-    def _take(self, record: Record) -> None:
-        self._take_from[record.topic](record)
 
     def _take_event(self, record: Record) -> None:
         event = event_in(record.value) if self._waiting else None
@@ -176,7 +145,6 @@ class RecoveryClient:
             answer.set_result(event)
 
     def _fail(self, failure: StreamsError) -> None:
-        self._failure = failure
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(failure)

@@ -14,7 +14,7 @@ from pathlib import Path
 from schemas.decision import Vote
 from streams import logs
 from streams.approvals import ApprovalClient, DecisionRefusedError, DeliberationTimeoutError, PendingItem
-from streams.approvals.client import ANSWER_WITHIN
+from streams.asking import ANSWER_WITHIN
 from streams.control import accepted_hash
 from streams.keys import Signer, SigningKey
 from streams.serving import run_until_told

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pydantic import ValidationError
 
 from schemas.workflow import WorkflowEvent
+from streams.asking import end
 from streams.engine.records import Record
 from streams.errors import StreamsError
 
@@ -29,8 +30,7 @@ class Answers:
         try:
             yield answer
         finally:
-            if not answer.cancel() and not answer.cancelled():
-                answer.exception()  # else one that came too late is complained about
+            end(answer)
             del of_key[command_id]
             if not of_key:
                 self._waiting.pop(key, None)

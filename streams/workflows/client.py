@@ -1,9 +1,7 @@
 """The client of workflows: one connection for any number of them."""
 
-import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
@@ -15,13 +13,10 @@ from compensation.definition import WorkflowDefinition
 from schemas import envelope, topics
 from schemas.workflow import OPERATORS_COMMANDS, CommandKind, EventKind, WorkflowEvent
 from streams.agents.naming import Naming
-from streams.broker import told_errors
+from streams.asking import ANSWER_WITHIN, Line, UnansweredError
 from streams.claims import ClaimStore
-from streams.engine import client
-from streams.engine.client import EngineSettings, Producer
-from streams.engine.records import Record
+from streams.engine.client import EngineSettings
 from streams.errors import StreamsError
-from streams.following import Follower
 from streams.keys import SigningKey
 from streams.refusals import Refusals
 from streams.workflows import commands
@@ -30,8 +25,6 @@ from streams.workflows.commands import Prepared, Sender
 from streams.workflows.errors import WorkflowError, WorkflowRejectedError, not_taken, not_written
 from streams.workflows.handle import WorkflowHandle
 from streams.workflows.watching import Watch, Watches
-
-ANSWER_WITHIN = timedelta(seconds=30)
 
 
 class WorkflowClient:
@@ -64,19 +57,14 @@ class WorkflowClient:
         self._answer_within = answer_within
         self._inbox = naming.topic(topics.IN_WORKFLOWS)
         status = naming.topic(topics.WORKFLOW_STATUS)
-        self._watches, self._answers, self._refusals = (
-            Watches(settings, status),
-            Answers(),
-            Refusals(self._inbox, WorkflowRejectedError),
+        self._watches, self._answers = Watches(settings, status), Answers()
+        self._line = Line(
+            settings,
+            "workflows",
+            refusals=[Refusals(self._inbox, WorkflowRejectedError)],
+            hears={status: self._watches.take, naming.topic(topics.WORKFLOW_EVENTS): self._answers.take},
+            failed=self._fail,
         )
-        self._take_from = {
-            status: self._watches.take,
-            naming.topic(topics.WORKFLOW_EVENTS): self._answers.take,
-            naming.topic(topics.REJECTED): self._refusals.take,
-        }
-        self._producer: Producer | None = None
-        self._failure: StreamsError | None = None
-        self._entered = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         """Connects.
@@ -85,23 +73,14 @@ class WorkflowClient:
             InstallationError: a topic is missing.
             BrokerError: the broker cannot be reached or refuses.
         """
-        async with AsyncExitStack() as entering:
-            follower = Follower(self.settings, list(self._take_from), self._take, self._fail)
-            entering.push_async_callback(follower.stop)
-            producer = client.plain_producer(self.settings, "workflows")
-            entering.push_async_callback(client.abandon, producer)
-            with told_errors(self.settings):
-                async with asyncio.timeout(self.settings.turn_timeout.total_seconds()):
-                    await producer.start()
-            await follower.start()
-            self._producer, self._entered = producer, entering.pop_all()
+        await self._line.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._fail(WorkflowError("the client of workflows is closed; the workflows go on without it"))
-        await self._entered.aclose()
+        self._line.fail(WorkflowError("the client of workflows is closed; the workflows go on without it"))
+        await self._line.__aexit__(kind, error, trace)
 
     async def start(
         self,
@@ -146,41 +125,21 @@ class WorkflowClient:
             WorkflowTimeoutError: nobody has taken or refused it in `answer_within`; it may still be.
             BrokerError: the broker cannot be reached or refuses.
         """
-        command, waited = prepared.command, self._answer_within
+        command, value, waited = prepared.command, prepared.value, self._answer_within
+        is_signed = command.command is CommandKind.START or command.command in OPERATORS_COMMANDS
+        headers = ((envelope.SIGNATURE, self._key.message_signature(value)),) if self._key and is_signed else ()
+        key = command.workflow_id.encode()
         with self._answers.expecting(command.workflow_id, command.command_id) as answer:
-            if self._failure is not None:
-                raise self._failure
-            source: bytes | None = None
             try:
-                async with asyncio.timeout(waited.total_seconds()):
-                    source = await self._sent(prepared)
-                    with self._refusals.expecting(source, answer):
-                        return await answer
-            except TimeoutError:
-                words = not_written if source is None else not_taken
+                return await self._line.ask(self._inbox, key, value, answer, headers=headers, within=waited)
+            except UnansweredError as error:
+                words = not_taken if error.written else not_written
                 raise words(command.command, command.workflow_id, waited) from None
 
     async def complete(self, watch: Watch) -> None:
         """Looks up what a watch has missed, once."""
         await self._watches.complete(watch)
 
-    async def _sent(self, prepared: Prepared) -> bytes:
-        """Sends a command and returns where it stands. Those of one workflow keep their order."""
-        if self._producer is None:
-            raise RuntimeError("the client is not open: async with WorkflowClient(...) as client")
-        command, value = prepared.command, prepared.value
-        is_signed = command.command is CommandKind.START or command.command in OPERATORS_COMMANDS
-        headers = [(envelope.SIGNATURE, self._key.message_signature(value))] if self._key and is_signed else None
-        with told_errors(self.settings):
-            written = await self._producer.send_and_wait(
-                self._inbox, value, command.workflow_id.encode(), headers=headers
-            )
-        return envelope.encode_source(self._inbox, written.partition, written.offset)
-
-    def _take(self, record: Record) -> None:
-        self._take_from[record.topic](record)
-
     def _fail(self, failure: StreamsError) -> None:
-        self._failure = failure
         self._watches.fail(failure)
         self._answers.fail(failure)

@@ -20,7 +20,7 @@ from streams.hitl.backoff import Backoff, Gate
 from streams.hitl.calling import retry_after
 from streams.hitl.contracts import WebhookDecision
 from streams.hitl.door import Admitted, Door, Refusal, Scheme
-from streams.hitl.policy import PolicyInForce
+from streams.hitl.policy import Office
 from streams.hitl.settings import RelayKey
 from streams.hitl.signing import callback_signature, slack_signature, webhook_signature
 from streams.hitl.slack_callback import is_below
@@ -132,7 +132,7 @@ async def test_one_waits_until_a_place_in_the_log_is_reached() -> None:
 
 
 def test_a_policy_is_followed_as_lanes_follow_it() -> None:
-    followed = PolicyInForce()
+    followed = Office()
     assert (followed.generation, followed.approver_of("slack", "U1")) == (None, None)
     for epoch, document in enumerate([registry(), registry(3), policy(2)]):
         followed.take(record("t.control", 0, epoch, b"policy", document.canonical()))
@@ -232,12 +232,12 @@ def test_a_slack_signature_is_that_of_slacks_own_client() -> None:
 
 def test_a_callback_server_whose_clicks_would_not_count_knows_why() -> None:
     def unfit(*relays: Relay, owner: str = "office") -> str | None:
-        followed = PolicyInForce()
+        followed = Office()
         document = registry(relays=relays).canonical()
         followed.take(record("t.control", 0, 0, b"policy", document))
         return followed.unfit(RelayKey(id="office", key=key(owner)), 1_800_000_000)
 
-    assert "no policy is in force" in (PolicyInForce().unfit(RelayKey(id="office", key=key("office")), 0) or "")
+    assert "no policy is in force" in (Office().unfit(RelayKey(id="office", key=key("office")), 0) or "")
     assert unfit(Relay(id="office", keys=(public("office"),))) is None
     assert "there is no callback server 'office' by epoch 1" in (unfit() or "")
     other = unfit(Relay(id="office", keys=(public("office"),)), owner="another") or ""
