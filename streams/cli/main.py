@@ -62,15 +62,15 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
     },
     "Health": {
         "health": Entry("streams.cli.health", "health", "Show how services stand by their circuit breakers."),
-    },
-    "Operate": {
         "recovery": Entry(
             "streams.cli.recovery", "recovery", "See how services are recovered; approve, cancel and schedule it."
         ),
+        "chaos": Entry("streams.cli.chaos", "chaos", "Break things on purpose, see what is in force, stop it."),
+    },
+    "Operate": {
         "status": Entry("streams.cli.status", "status", "Show every lane, and what to do next."),
         "lanes": Entry("streams.cli.lanes", "lanes", "Let a held lane go on from a stated position."),
         "dead-letters": Entry("streams.cli.dead_letters", "dead_letters", "Look at, redrive or discard dead letters."),
-        "chaos": Entry("streams.cli.chaos", "chaos", "Break things on purpose, see what is in force, stop it."),
     },
     "Measure": {
         "bench": Entry("streams.cli.bench", "bench", "Measure speed, latency and scoring."),

@@ -15,9 +15,12 @@ from rich.console import Console
 from schemas import topics
 from schemas.policy import Policy
 from schemas.registry import Approver
-from streams import control, deliberation_demonstration, health_demonstration, saga_demonstration
+from streams import control
 from streams.cli.showing import Show
-from streams.demonstration import Demonstration, result_line
+from streams.demonstrations import deliberation as deliberation_demonstration
+from streams.demonstrations import health as health_demonstration
+from streams.demonstrations import sagas as saga_demonstration
+from streams.demonstrations.messages import Demonstration, result_line
 from streams.embedded import EmbeddedKafka, EmbeddedSettings
 from streams.engine.client import EngineSettings
 from streams.errors import SettingsError

@@ -18,10 +18,10 @@ from schemas.score import display
 from schemas.workflow import WorkflowEvent, WorkflowState
 from streams.cli.health_view import STATUSES
 from streams.cli.recovery_view import STATES as RECOVERIES
-from streams.demonstration import OnOutcome, Survived
+from streams.demonstrations.messages import OnOutcome, Survived
+from streams.demonstrations.sagas import Ended
 from streams.embedded import Progress
 from streams.outcomes import Fate, Outcome, Tally
-from streams.saga_demonstration import Ended
 from streams.supervisor import Event, WorkerEvent
 from streams.workflows.moments import Tone, moment
 

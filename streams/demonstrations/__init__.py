@@ -1,0 +1,1 @@
+"""What `acgs dev --sample` shows, a module a part."""
