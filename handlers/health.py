@@ -1,7 +1,9 @@
 """The fold of breaker events into health: pure, and idempotent by the place that an event has in the log."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 from schemas.breaker import BreakerEvent, BreakerEventKind, BreakerState
@@ -18,6 +20,7 @@ DROPPED_AFTER = timedelta(hours=24)
 """How long a service stays listed of which nothing is known any more."""
 
 _NAMED = 3
+_KEPT_MS = int(FORGOTTEN_AFTER.total_seconds() * 1_000)
 
 
 class Place(NamedTuple):
@@ -81,14 +84,14 @@ def folded(
     before = row and aged(row, now_ms, is_critical=is_critical)
     known = {(one.instance, one.breaker): one for one in before.breakers} if before else {}
     flaps = before.flaps if before else ()
-    left_out = before.left_out if before else 0
+    left_out = _LeftOut(before.left_out, before.left_out_until) if before else _LeftOut()
     name = (event.instance, event.breaker)
     last = known.get(name)
     if last is None or last.sequence < event.sequence:
         if event.kind is BreakerEventKind.RETIRED:
             known.pop(name, None)
         elif last is None and len(known) >= MAX_BREAKERS:
-            left_out += 1
+            left_out = _LeftOut(left_out.events + 1, max(left_out.until, now_ms + event.ttl_s * 1_000 + _KEPT_MS))
         else:
             known[name] = _heard(last, event, now_ms)
             flaps = (*flaps, *[now_ms] * _changes(last, event))
@@ -104,14 +107,9 @@ def aged(row: ServiceHealth, now_ms: int, *, is_critical: bool | None = None) ->
     unless the policy says otherwise by now.
     """
     is_critical = row.is_critical if is_critical is None else is_critical
-    kept_ms = int(FORGOTTEN_AFTER.total_seconds() * 1_000)
-    times = {at for one in row.breakers for at in (one.fresh_until, one.fresh_until + kept_ms)}
-    standing: _Standing = (row.status, row.since)
-    for at in sorted(at for at in times if row.as_of < at <= now_ms):
-        status = _status(_remembered(row.breakers, at), row.left_out, at, is_critical=is_critical)
-        standing = standing if status is standing[0] else (status, at)
-    made = _Known(row.service, row.breakers, row.flaps, row.left_out, Place(row.partition, row.offset))
-    return _weighed(made, standing, now_ms, is_critical=is_critical)
+    left_out = _LeftOut(row.left_out, row.left_out_until)
+    made = _Known(row.service, row.breakers, row.flaps, left_out, Place(row.partition, row.offset))
+    return _weighed(made, _standing(row, now_ms, is_critical=is_critical), now_ms, is_critical=is_critical)
 
 
 def dropped_at(row: ServiceHealth) -> int | None:
@@ -121,21 +119,36 @@ def dropped_at(row: ServiceHealth) -> int | None:
 
 def changes_at(row: ServiceHealth) -> int | None:
     """The first moment after `as_of` at which aged() makes another row of it, None if there is none."""
-    kept_ms = int(FORGOTTEN_AFTER.total_seconds() * 1_000)
-    times = [at for one in row.breakers for at in (one.fresh_until, one.fresh_until + kept_ms) if at > row.as_of]
-    return min(times, default=None)
+    times = [at for one in row.breakers for at in (one.fresh_until, one.fresh_until + _KEPT_MS)]
+    return min((at for at in (*times, row.left_out_until) if at > row.as_of), default=None)
 
 
 def tally_of(breakers: Iterable[BreakerRow], now_ms: int) -> Tally:
     """The breakers by state, at a time."""
-    counts = dict.fromkeys((*BreakerState, None), 0)
+    return _tally(_counts(breakers, now_ms))
+
+
+def _counts(breakers: Iterable[BreakerRow], now_ms: int) -> dict[BreakerState | None, int]:
+    """By state, None for those that are silent."""
+    counts: dict[BreakerState | None, int] = dict.fromkeys((*BreakerState, None), 0)
     for one in breakers:
         counts[None if one.fresh_until <= now_ms else one.state] += 1
+    return counts
+
+
+def _tally(counts: Mapping[BreakerState | None, int]) -> Tally:
     return Tally(counts[BreakerState.CLOSED], counts[BreakerState.OPEN], counts[BreakerState.HALF_OPEN], counts[None])
 
 
 _Standing = tuple[SystemHealthStatus | None, int]
 """A status and since when it is so."""
+
+
+class _LeftOut(NamedTuple):
+    """Events of breakers beyond those that a row holds, and until when they may say what the row does not."""
+
+    events: int = 0
+    until: int = 0
 
 
 class _Known(NamedTuple):
@@ -144,7 +157,7 @@ class _Known(NamedTuple):
     service: str
     breakers: tuple[BreakerRow, ...]
     flaps: tuple[int, ...]
-    left_out: int
+    left_out: _LeftOut
     place: Place
 
 
@@ -170,12 +183,32 @@ def _heard(before: BreakerRow | None, event: BreakerEvent, now_ms: int) -> Break
     )
 
 
+def _standing(row: ServiceHealth, now_ms: int, *, is_critical: bool) -> _Standing:
+    """The row's status at a time and since when it is so, stepping through all that has fallen silent meanwhile."""
+    changes: list[tuple[int, BreakerState | None, bool]] = [(row.left_out_until, None, False)]
+    for one in row.breakers:
+        changes += ((one.fresh_until, one.state, False), (one.fresh_until + _KEPT_MS, None, True))
+    counts = _counts(_remembered(row.breakers, row.as_of), row.as_of)
+    standing: _Standing = (row.status, row.since)
+    due = sorted((change for change in changes if row.as_of < change[0] <= now_ms), key=itemgetter(0))
+    for at, together in groupby(due, key=itemgetter(0)):
+        for _, state, is_forgotten in together:
+            if is_forgotten:
+                counts[None] -= 1
+            elif state is not None:
+                counts[state] -= 1
+                counts[None] += 1
+        status = _status(_tally(counts), is_whole=row.left_out_until <= at, is_critical=is_critical)
+        standing = standing if status is standing[0] else (status, at)
+    return standing
+
+
 def _weighed(known: _Known, standing: _Standing, now_ms: int, *, is_critical: bool) -> ServiceHealth:
     remembered = _remembered(known.breakers, now_ms)
     breakers = tuple(sorted(remembered, key=lambda one: (one.breaker, one.instance)))
-    left_out = known.left_out if len(breakers) >= MAX_BREAKERS else 0
+    left_out = known.left_out if known.left_out.until > now_ms else _LeftOut()
     tally = tally_of(breakers, now_ms)
-    status = _status(breakers, left_out, now_ms, is_critical=is_critical)
+    status = _status(tally, is_whole=not left_out.events, is_critical=is_critical)
     oldest_flap = now_ms - int(FLAPS_KEPT.total_seconds() * 1_000)
     return ServiceHealth(
         service=known.service,
@@ -188,9 +221,10 @@ def _weighed(known: _Known, standing: _Standing, now_ms: int, *, is_critical: bo
         silent_breakers=tally.silent,
         breakers=breakers,
         since=standing[1] if status is standing[0] else now_ms,
-        why=_why(breakers, left_out, now_ms),
+        why=_why(breakers, left_out.events, now_ms),
         flaps=tuple(at for at in known.flaps if at > oldest_flap)[-MAX_FLAPS:],
-        left_out=left_out,
+        left_out=left_out.events,
+        left_out_until=left_out.until,
         is_critical=is_critical,
         partition=known.place.partition,
         offset=known.place.offset,
@@ -199,16 +233,13 @@ def _weighed(known: _Known, standing: _Standing, now_ms: int, *, is_critical: bo
     )
 
 
-def _status(breakers: Sequence[BreakerRow], left_out: int, now_ms: int, *, is_critical: bool) -> SystemHealthStatus:
-    tally = tally_of(breakers, now_ms)
+def _status(tally: Tally, *, is_whole: bool, is_critical: bool) -> SystemHealthStatus:
     status = status_of(tally, has_critical_open=is_critical and tally.open > 0)
-    is_whole = left_out == 0 or len(breakers) < MAX_BREAKERS
     return status if is_whole or status is SystemHealthStatus.CRITICAL else SystemHealthStatus.UNKNOWN
 
 
 def _remembered(breakers: Sequence[BreakerRow], now_ms: int) -> tuple[BreakerRow, ...]:
-    kept_ms = int(FORGOTTEN_AFTER.total_seconds() * 1_000)
-    return tuple(one for one in breakers if one.fresh_until + kept_ms > now_ms)
+    return tuple(one for one in breakers if one.fresh_until + _KEPT_MS > now_ms)
 
 
 def _why(breakers: Sequence[BreakerRow], left_out: int, now_ms: int) -> str:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
 
+from handlers.aging import Aging
 from handlers.health import Tally, aged, changes_at, status_of
 from schemas.health import GRAVEST_FIRST, ServiceHealth, ServiceStanding, SystemHealth, SystemHealthStatus
 
@@ -24,7 +25,7 @@ class SystemFold:
 
     def __init__(self) -> None:
         self._rows: dict[str, ServiceHealth] = {}
-        self._aging: list[tuple[int, str]] = []
+        self._aging = Aging[str]()
         self._tally, self._statuses = Tally(), Counter[SystemHealthStatus]()
         self._ailing: dict[str, ServiceHealth] = {}
         self._offsets: dict[str, int] = {}
@@ -38,11 +39,11 @@ class SystemFold:
     def at(self, now_ms: int, before: SystemHealth | None) -> SystemHealth:
         """The system's row; `before` is the one that it follows, whoever wrote it: it says since when it is so."""
         self._now_ms = now_ms = max(now_ms, self._now_ms)
-        while self._aging and self._aging[0][0] <= now_ms:
-            _, service = heapq.heappop(self._aging)
+        for service in self._aging.due(now_ms):
             row = self._rows.get(service)
-            if row is not None and (at := changes_at(row)) is not None and at <= now_ms:
-                self._replace(service, aged(row, now_ms))
+            at = None if row is None else changes_at(row)
+            if row is not None and at is not None:
+                self._replace(service, aged(row, now_ms) if at <= now_ms else row)
         status, tally = self._status(), self._tally
         return SystemHealth(
             status=status,
@@ -83,7 +84,7 @@ class SystemFold:
         if row.status is not SystemHealthStatus.HEALTHY:
             self._ailing[service] = row
         if (at := changes_at(row)) is not None:
-            heapq.heappush(self._aging, (at, service))
+            self._aging.arm(service, at)
 
     def _named(self) -> tuple[ServiceStanding, ...]:
         gravest = heapq.nsmallest(

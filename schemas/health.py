@@ -55,8 +55,9 @@ class ServiceHealth(Contract):
 
     `health_score` is (closed + half_open / 2) / (closed + open + half_open), 0 where none was heard of in time;
     `silent_breakers` are those that were not. `flaps` are the times of changes of state in the last minutes, at most
-    100. `left_out` counts events of breakers beyond the 500 that a row holds: such a service is never healthy.
-    `is_critical` is what the policy said of it when the row was weighed: one open breaker makes it critical.
+    100. `left_out` counts events of breakers beyond the 500 that a row holds; until `left_out_until`, when those
+    breakers would be forgotten, such a service is not healthy, whether there is room again or not. `is_critical` is
+    what the policy said of it when the row was weighed: one open breaker makes it critical.
     `partition` and `offset` are those of the last event on `breakers` that the row has seen: an event at or before them
     changes nothing. `as_of` is when the row was weighed; from `fresh_until` on it must be weighed anew before it is
     relied on (None: nothing in it grows old).
@@ -76,6 +77,7 @@ class ServiceHealth(Contract):
     why: str
     flaps: tuple[Ms, ...] = ()
     left_out: Count = 0
+    left_out_until: Ms = 0
     is_critical: bool = False
     partition: Count
     offset: Count

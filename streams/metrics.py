@@ -181,18 +181,16 @@ class HealthMeasures:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         events = Counter("acgs_breaker_events", "Breaker events read by the health table", ("kind",), registry=registry)
-        self._new, self._repeated, self._unreadable = (
-            events.labels(kind) for kind in ("folded", "repeated", "unreadable")
-        )
+        self._events = {kind: events.labels(kind) for kind in ("folded", "repeated", "left_out", "unreadable")}
         self._aged = Counter("acgs_health_rows_aged", "Rows written anew because time has passed", registry=registry)
 
-    def folded(self, *, is_new: bool) -> None:
-        """An event was taken, or had been taken before."""
-        (self._new if is_new else self._repeated).inc()
+    def folded(self, kind: str) -> None:
+        """What became of an event: `folded`, `repeated` or `left_out`."""
+        self._events[kind].inc()
 
     def unreadable(self) -> None:
         """A record of `breakers` was no breaker event."""
-        self._unreadable.inc()
+        self._events["unreadable"].inc()
 
     def aged(self, rows: int) -> None:
         """Rows were written anew."""

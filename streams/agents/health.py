@@ -7,7 +7,7 @@ come twice; the table's changelog is the compacted topic `health` itself, so tha
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +24,7 @@ from streams.engine.client import EngineSettings
 from streams.engine.worker import Health
 from streams.errors import StreamsError
 from streams.health.committed import CommittedTransport
-from streams.health.rows import Rows
+from streams.health.rows import MAX_SERVICES, Folded, Rows
 from streams.metrics import HealthMeasures
 
 _log = logging.getLogger(__name__)
@@ -35,6 +35,9 @@ _TICK = "acgs-tick"
 """The header of a tick's record."""
 _TICK_EVERY_S = 1.0
 _SYSTEM_KEY = b"system"
+_MAX_ROW_BYTES = 4 * topics.MIB
+"""What `health` takes. The largest row, 500 breakers with the longest names and reasons, has 3.1 MB as JSON."""
+_STOP_S = 15.0
 
 
 class HealthTable:
@@ -77,6 +80,7 @@ class HealthTable:
         self._rows = Rows(table, is_critical)
         self._stale: set[str] = set()
         self._unsent: BaseException | None = None
+        self._has_left_out = False
         app.sensors.add(_Unsent(self._not_sent))
         self._read_at: dict[int, float] = {}
         self._rebalancing_since: float | None = None
@@ -90,13 +94,14 @@ class HealthTable:
         """Runs until stop(). On return it has left its group.
 
         Raises:
+            TableStuckError: Faust neither starts nor stops within its deadline: only the end of the process helps.
             StreamsError: Faust has given up, or makes no progress: the process is to be started anew.
         """
         self._app.finalize()
         watching: asyncio.Task[None] | None = None
         stopping = asyncio.create_task(self._stopping.wait())
         try:
-            await self._app.start()
+            await _within(self._settings.stall_after.total_seconds(), self._app.start(), "start")
             watching = asyncio.create_task(self._watch())
             await asyncio.wait([watching, stopping], return_when=asyncio.FIRST_COMPLETED)
             if watching.done():
@@ -105,7 +110,7 @@ class HealthTable:
             for task in (watching, stopping):
                 if task is not None:
                     task.cancel()
-            await self._app.stop()
+            await _within(_STOP_S, self._app.stop(), "stop")
 
     def stop(self) -> None:
         """Ends run()."""
@@ -167,8 +172,11 @@ class HealthTable:
                 self._measures.unreadable()
 
     def _take(self, value: bytes | None, place: Place, now_ms: int) -> None:
-        is_new = self._rows.fold(BreakerEvent.model_validate_json(value or b""), place, now_ms)
-        self._measures.folded(is_new=is_new)
+        folded = self._rows.fold(BreakerEvent.model_validate_json(value or b""), place, now_ms)
+        self._measures.folded(folded)
+        if folded is Folded.LEFT_OUT and not self._has_left_out:
+            self._has_left_out = True
+            _log.error("%d services are known: further ones are counted, not taken", MAX_SERVICES)
 
     async def _tick(self, partition: int, now_ms: int) -> None:
         if not self._rows.has_index(partition):
@@ -238,6 +246,18 @@ class HealthTable:
             await self._source.send(key=None, value=b"{}", partition=partition, headers={_TICK: b"1"})
 
 
+class TableStuckError(StreamsError):
+    """Faust does not do in time what it was told. Its threads may wait for ever: end the process."""
+
+
+async def _within(seconds: float, doing: Awaitable[None], what: str) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await doing
+    except TimeoutError as error:
+        raise TableStuckError(f"the health table did not {what} within {seconds:.0f} s") from error
+
+
 class _Unsent(faust.Sensor):
     """Tells of a record that could not be written; Faust only logs it."""
 
@@ -263,6 +283,7 @@ def _app(settings: EngineSettings, name: str, partitions: int, folder: Path) -> 
         broker_heartbeat_interval=settings.heartbeat.total_seconds(),
         consumer_auto_offset_reset="earliest",
         producer_linger=0,
+        producer_max_request_size=_MAX_ROW_BYTES,
         stream_wait_empty=False,
         topic_partitions=partitions,
         topic_allow_declare=False,

@@ -21,6 +21,8 @@ from streams.samples.bank import SERVICE, Bank
 _WITHIN_S: Final = 90.0
 _LOOK_AGAIN_S: Final = 0.05
 
+_ENDS: Final = frozenset({RecoveryState.SUCCEEDED, RecoveryState.FAILED, RecoveryState.AWAITING_MANUAL})
+
 OnHealth = Callable[[ServiceHealth], None]
 """Is told of the bank's row, whenever its status or why changes."""
 OnRecovery = Callable[[RecoveryEvent], None]
@@ -60,7 +62,7 @@ class _Told:
         event = event_in(record.value)
         if event is not None and event.service == SERVICE:
             self._on_recovery(event)
-            self.ended = event.state if event.state in {RecoveryState.SUCCEEDED, RecoveryState.FAILED} else None
+            self.ended = event.state if event.state in _ENDS else None
 
     def fail(self, error: StreamsError) -> None:
         """Nothing more can be heard."""
@@ -79,10 +81,12 @@ async def run(settings: EngineSettings, shop: Path, on_health: OnHealth, on_reco
     async with asyncio.timeout(_WITHIN_S), following(settings, board, told.fail):
         try:
             await events.start()
+            Bank(shop).restart()  # it may have been left down
             await _until(told, board, lambda: told.statuses[-1:] == [SystemHealthStatus.HEALTHY])
             Bank(shop).fail()
             await _until(told, board, lambda: told.ended is not None)
-            await _until(told, board, lambda: told.statuses[-1:] == [SystemHealthStatus.HEALTHY])
+            if told.ended is RecoveryState.SUCCEEDED:
+                await _until(told, board, lambda: told.statuses[-1:] == [SystemHealthStatus.HEALTHY])
         finally:
             await events.stop()
     return Recovered(tuple(told.statuses), told.ended or RecoveryState.IDLE)

@@ -2,27 +2,38 @@
 
 import itertools
 import logging
-import threading
 from collections.abc import Callable, Collection, Generator
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from handlers.health import Tally, status_of
 from schemas.breaker import BreakerState
 from schemas.health import SystemHealthStatus
-from streams.health.listening import Publishing
+from streams.health.listening import Heard, Publishing, understood
 from streams.health.report import HealthSnapshot, SystemHealthReport
+from streams.health.turnstile import Turnstile
 
 _SHOWN: Final = 10
 
 _log = logging.getLogger(__name__)
 
 
+class _Standing(NamedTuple):
+    """How it stands after the last change, for whoever asks."""
+
+    tally: Tally = Tally()
+    status: SystemHealthStatus = SystemHealthStatus.UNKNOWN
+    since: datetime | None = None
+    not_closed: tuple[str, ...] = ()
+    changes: int = 0
+
+
 class HealthAggregator:
     """The status and score of a process's circuit breakers.
 
     A change costs the same however many breakers there are, and so does a report. Every method may be called from any
-    thread, with or without an event loop, and waits for nothing but for another such call to be over.
+    thread, with or without an event loop, from a signal handler or a finaliser, and in a forked child: none waits, and
+    none raises.
 
     `critical` names the breakers of which one that is open makes the whole critical. With a `publisher`, such as
     BreakerPublisher, it is told of everything too, so that others hear of it.
@@ -37,47 +48,38 @@ class HealthAggregator:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._hash, self._critical, self._clock = constitutional_hash, frozenset(critical), clock
-        self._publisher, self._lock = publisher, threading.Lock()
+        self._publisher = publisher
         self._states: dict[str, BreakerState] = {}
         self._not_closed: dict[str, None] = {}
-        self._critical_open = 0
-        self._closed = self._open = self._half_open = 0
-        self._status = SystemHealthStatus.UNKNOWN
-        self._since: datetime | None = None
-        self._changes = self._refused = 0
+        self._closed = self._open = self._half_open = self._critical_open = self._changes = self._refused = 0
+        self._standing = _Standing()
+        self._turnstile = Turnstile(self._take)
 
     def on_circuit_state_change(self, circuit_name: str, new_state: str, *, reason: str | None = None) -> "Done":
-        """Takes note of a breaker's state, before it returns; `await` of what it returns is over at once.
+        """Takes note of a breaker's state; `await` of what it returns is over at once.
 
-        It never raises: what is no state of a breaker is logged and counted in `refused`.
+        It never raises: what is no name or no state of a breaker is logged once and counted in `refused`.
         """
         try:
-            state = BreakerState.of(new_state)
-        except (ValueError, AttributeError) as error:
-            self._refuse(circuit_name, error)
+            heard = understood(circuit_name, new_state, reason)
+        except Exception as error:  # noqa: BLE001  # it is called in the middle of somebody's call, with anything
+            self._refuse(error)
             return DONE
-        with self._lock:
-            self._change(circuit_name, state)
+        self._turnstile.put((heard.breaker, heard))
         if self._publisher is not None:
-            self._publisher.on_circuit_state_change(circuit_name, state, reason=reason)
+            self._publisher.on_circuit_state_change(heard.breaker, heard.state, reason=heard.reason)
         return DONE
 
     def remove(self, circuit_name: str) -> None:
         """Forgets a breaker that is no more; nothing if it is not known."""
-        with self._lock:
-            state = self._states.pop(circuit_name, None)
-            if state is not None:
-                self._count(circuit_name, state, None)
-                self._settle()
+        self._turnstile.put((circuit_name, None))
         if self._publisher is not None:
             self._publisher.remove(circuit_name)
 
     def get_health_report(self) -> SystemHealthReport:
         """How it stands now."""
-        with self._lock:
-            tally, status, since = self._tally(), self._status, self._since
-            changes, refused = self._changes, self._refused
-            not_closed = tuple(itertools.islice(reversed(self._not_closed), _SHOWN))
+        standing = self._standing
+        tally, status = standing.tally, standing.status
         snapshot = HealthSnapshot(
             timestamp=self._clock(),
             status=status,
@@ -92,18 +94,24 @@ class HealthAggregator:
             status=status,
             health_score=tally.score,
             snapshot=snapshot,
-            since=since,
-            not_closed=not_closed,
-            changes=changes,
-            refused=refused,
+            since=standing.since,
+            not_closed=standing.not_closed,
+            changes=standing.changes,
+            refused=self._refused,
         )
 
-    def _change(self, name: str, state: BreakerState) -> None:
-        before = self._states.get(name)
+    # One at a time
+
+    def _take(self, told: tuple[str, Heard | None]) -> None:
+        name, heard = told
+        before, state = self._states.get(name), heard.state if heard else None
         if before is state:
             return
-        self._states[name] = state
-        self._changes += before is not None
+        if state is None:
+            del self._states[name]
+        else:
+            self._states[name] = state
+            self._changes += before is not None
         self._count(name, before, state)
         self._settle()
 
@@ -118,20 +126,18 @@ class HealthAggregator:
         if name in self._critical:
             self._critical_open += (state is BreakerState.OPEN) - (before is BreakerState.OPEN)
 
-    def _tally(self) -> Tally:
-        return Tally(self._closed, self._open, self._half_open)
-
     def _settle(self) -> None:
-        status = status_of(self._tally(), has_critical_open=self._critical_open > 0)
-        if status is not self._status or self._since is None:
-            self._status, self._since = status, self._clock()
+        tally, before = Tally(self._closed, self._open, self._half_open), self._standing
+        status = status_of(tally, has_critical_open=self._critical_open > 0)
+        is_new = status is not before.status or before.since is None
+        not_closed = tuple(itertools.islice(reversed(self._not_closed), _SHOWN))
+        since = self._clock() if is_new else before.since
+        self._standing = _Standing(tally, status, since, not_closed, self._changes)
 
-    def _refuse(self, name: str, error: Exception) -> None:
-        with self._lock:
-            self._refused += 1
-            is_first = self._refused == 1
-        if is_first:
-            _log.warning("circuit %a: %s; further ones are counted, not logged", name, error)
+    def _refuse(self, error: Exception) -> None:
+        self._refused += 1
+        if self._refused == 1:
+            _log.warning("a change of a circuit was not understood: %s; further ones are counted, not logged", error)
 
 
 class Done:

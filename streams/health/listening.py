@@ -1,6 +1,9 @@
-"""What listeners of breaker libraries tell."""
+"""What listeners of breaker libraries tell, and what of it can be understood."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+from schemas.breaker import MAX_REASON_CHARACTERS, BreakerState
+from schemas.model import MAX_NAME_CHARACTERS
 
 
 class Listening(Protocol):
@@ -21,3 +24,31 @@ class Publishing(Protocol):
     def remove(self, circuit_name: str) -> None:
         """A breaker is no more."""
         ...
+
+
+class Heard(NamedTuple):
+    """A breaker's state, as text that can be written down."""
+
+    breaker: str
+    state: BreakerState
+    reason: str | None
+
+
+def understood(circuit_name: object, new_state: object, reason: object) -> Heard:
+    """What a call says, whatever it was given.
+
+    A reason that is no text is shown as one; characters that cannot be encoded become question marks.
+
+    Raises:
+        ValueError: there is no name, or no state.
+    """
+    if not isinstance(circuit_name, str) or not 1 <= len(circuit_name) <= MAX_NAME_CHARACTERS:
+        raise ValueError(f"a breaker's name is text of 1 to {MAX_NAME_CHARACTERS} characters")
+    if not isinstance(new_state, str):
+        raise ValueError(f"{type(new_state).__name__} is no state of a breaker")  # noqa: TRY004  # one error for all
+    told = None if reason is None else _written(str(reason)[:MAX_REASON_CHARACTERS]) or None
+    return Heard(_written(circuit_name), BreakerState.of(new_state), told)
+
+
+def _written(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

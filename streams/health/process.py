@@ -6,13 +6,14 @@
 import argparse
 import asyncio
 import logging
+import os
 import socket
 import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, NoReturn, Self
 
 from prometheus_client import CollectorRegistry
 
@@ -20,7 +21,7 @@ from handlers.system_health import SystemFold
 from schemas import topics
 from schemas.health import ServiceHealth, SystemHealth
 from streams import logs
-from streams.agents.health import HealthTable
+from streams.agents.health import HealthTable, TableStuckError
 from streams.agents.naming import Naming
 from streams.broker import require_topics
 from streams.engine.client import EngineSettings
@@ -107,11 +108,15 @@ class HealthProcess:
         """
         table = self._running()
         writing = asyncio.create_task(self._write_system(table))
-        try:
-            await table.run()
-        finally:
-            writing.cancel()
-            await asyncio.wait([writing])
+        folding = asyncio.create_task(table.run())
+        await asyncio.wait([writing, folding], return_when=asyncio.FIRST_COMPLETED)
+        if not folding.done():
+            _log.error("the system's row is not written any more: %r", writing.exception())
+            table.stop()
+            self._failure = self._failure or StreamsError("the system's row is not written any more")
+        writing.cancel()
+        await asyncio.wait([writing, folding])
+        folding.result()
         if self._failure is not None:
             raise self._failure
 
@@ -177,13 +182,16 @@ async def _run(options: argparse.Namespace, settings: Settings, own: HealthSetti
     engine = settings.engine(client_id=client_id)
     port = settings.metrics_port and settings.metrics_port + options.number
     async with HealthProcess(engine, own, registry) as process:
-        await serve(
-            process,
-            registry,
-            name=f"health table {client_id}",
-            metrics=(settings.metrics_host, port),
-            with_parent=options.with_parent,
-        )
+        try:
+            await serve(
+                process,
+                registry,
+                name=f"health table {client_id}",
+                metrics=(settings.metrics_host, port),
+                with_parent=options.with_parent,
+            )
+        except TableStuckError as error:
+            _end(error)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -199,6 +207,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _log.error("%s", error)
         return 1
     return 0
+
+
+def _end(error: TableStuckError) -> NoReturn:
+    """Ends the process without waiting for threads that may never end."""
+    _log.error("%s", error)
+    logging.shutdown()
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import uuid
+import weakref
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -16,12 +17,12 @@ from zlib import crc32
 import orjson
 
 from schemas import topics
-from schemas.breaker import MAX_REASON_CHARACTERS, BreakerEvent, BreakerEventKind, BreakerState
-from schemas.model import MAX_NAME_CHARACTERS
+from schemas.breaker import BreakerEvent, BreakerEventKind, BreakerState
 from streams.agents.naming import Naming
 from streams.engine import client
 from streams.engine.client import EngineSettings, Producer
 from streams.health.aggregator import DONE, Done
+from streams.health.listening import understood
 from streams.health.outgoing import Counts, Outgoing, Told
 
 _log = logging.getLogger(__name__)
@@ -37,9 +38,9 @@ _BEATS_PER_TTL: Final = 3
 class BreakerPublisher:
     """Publishes every change of every breaker that it is told of, and signs of life in between, to `in.breakers`.
 
-    Calls may come from any thread, with or without an event loop; they never raise, and wait for nothing but for
-    another such call to be over, whether Kafka is there or not. A thread of its own does the sending, at least once.
-    While Kafka is away at most `most_waiting` changes are kept one by one; beyond that, those of one breaker are told
+    Calls may come from any thread, with or without an event loop, from a signal handler and in a forked child; they
+    never raise and wait for nothing, whether Kafka is there or not. A thread of its own sends, at least once. While
+    Kafka is away at most `most_waiting` changes are kept one by one; beyond that, those of one breaker are told
     together, with how many they were. No change is lost while the process lives.
 
     `service` is what the breakers guard calls to. What is said holds for `ttl`; signs of life come three times as
@@ -63,7 +64,7 @@ class BreakerPublisher:
         """
         self._settings, self._service, self._hash = settings, service, constitutional_hash
         self._ttl_s = max(1, int(ttl.total_seconds()))
-        self._instance = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._instance = _instance()
         self._topic = Naming(settings.prefix).topic(topics.IN_BREAKERS)
         self._outgoing = Outgoing(most_waiting)
         self._unsent: Sequence[Told] = ()
@@ -75,9 +76,10 @@ class BreakerPublisher:
 
     def __enter__(self) -> Self:
         """Starts to send. Returns at once: Kafka may come later."""
-        self._thread = threading.Thread(target=self._run, name=f"breakers of {self._service}", daemon=True)
-        self._thread.start()
+        self._begin()
         atexit.register(self.close)
+        own: weakref.ref[BreakerPublisher] = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _begin_anew(own))
         return self
 
     def __exit__(
@@ -103,13 +105,10 @@ class BreakerPublisher:
         It never raises: what is no state of a breaker, or no name, is logged once and counted in `refused`.
         """
         try:
-            state = BreakerState.of(new_state)
-            _require_name(circuit_name)
-        except (ValueError, AttributeError, TypeError) as error:
+            self._outgoing.change(understood(circuit_name, new_state, reason))
+        except Exception as error:  # noqa: BLE001  # it is called in the middle of somebody's call, with anything
             if self._outgoing.refuse():
-                _log.warning("circuit %a: %s; further ones are counted, not logged", circuit_name, error)
-            return DONE
-        self._outgoing.change(circuit_name, state, reason and reason[:MAX_REASON_CHARACTERS])
+                _log.warning("a change of a circuit was not understood: %s; further ones are counted", error)
         return DONE
 
     def remove(self, circuit_name: str) -> None:
@@ -120,6 +119,18 @@ class BreakerPublisher:
     def counts(self) -> Counts:
         """What has become of events so far."""
         return self._outgoing.counts(self._published)
+
+    def _begin(self) -> None:
+        self._closing.clear()
+        self._thread = threading.Thread(target=self._run, name=f"breakers of {self._service}", daemon=True)
+        self._thread.start()
+
+    def begin_anew(self) -> None:
+        """In a child that was forked: it is a process of its own, and tells of its breakers by itself."""
+        if self._thread is not None:
+            self._instance, self._closing, self._unsent = _instance(), threading.Event(), ()
+            self._outgoing.tell_all()
+            self._begin()
 
     # In the thread that sends
 
@@ -207,6 +218,12 @@ class BreakerPublisher:
             await asyncio.sleep(_LOOK_EVERY_S)
 
 
-def _require_name(circuit_name: str) -> None:
-    if not 1 <= len(circuit_name) <= MAX_NAME_CHARACTERS:
-        raise ValueError(f"a breaker's name has 1 to {MAX_NAME_CHARACTERS} characters")
+def _instance() -> str:
+    """A name that no start of any process has had."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def _begin_anew(own: "weakref.ref[BreakerPublisher]") -> None:
+    publisher = own()
+    if publisher is not None:
+        publisher.begin_anew()

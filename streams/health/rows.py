@@ -1,17 +1,30 @@
 """The health table's rows: as bytes in its store, what they say, and which of them change next without an event."""
 
-import heapq
 from collections.abc import Callable, Iterator, MutableMapping
+from enum import StrEnum
 from typing import Final
 
 import orjson
 
+from handlers.aging import Aging
 from handlers.health import Place, aged, changes_at, dropped_at, folded
 from schemas.breaker import BreakerEvent, BreakerEventKind
 from schemas.health import ServiceHealth
 
+MAX_SERVICES: Final = 20_000
+"""How many services a table knows. Anybody who may publish can name another; what is beyond is not taken."""
 _YIELD_AFTER: Final = 100
 """Rows read at a time, before others are let run: about 10 ms."""
+
+
+class Folded(StrEnum):
+    """What became of an event."""
+
+    NEW = "folded"
+    REPEATED = "repeated"
+    """The row had seen it."""
+    LEFT_OUT = "left_out"
+    """It is of a service too many."""
 
 
 def encode(row: ServiceHealth) -> bytes:
@@ -38,24 +51,26 @@ class Rows:
     def __init__(self, store: MutableMapping[bytes, bytes], is_critical: Callable[[str], bool]) -> None:
         self._store, self._is_critical = store, is_critical
         self._read: dict[bytes, tuple[bytes, ServiceHealth]] = {}
-        self._aging: dict[int, _Aging] = {}
+        self._aging: dict[int, Aging[bytes]] = {}
         self._indexed: set[int] = set()
 
-    def fold(self, event: BreakerEvent, place: Place, now_ms: int) -> bool:
-        """Takes an event that the log has at this place and time; False if it had been taken before."""
+    def fold(self, event: BreakerEvent, place: Place, now_ms: int) -> Folded:
+        """Takes an event that the log has at this place and time."""
         key = event.service.encode()
+        if key not in self._store and len(self._store) >= MAX_SERVICES:
+            return Folded.LEFT_OUT
         row = folded(self._row(key), event, place, now_ms, is_critical=self._is_critical(event.service))
         if row is None:
-            return False
+            return Folded.REPEATED
         if event.kind is BreakerEventKind.RETIRED and not row.breakers:
             self._drop(key)  # all have said good-bye: nothing is silent
         else:
             self._keep(key, row)
-        return True
+        return Folded.NEW
 
     def index(self, partition: int) -> Iterator[None]:
         """Learns anew which rows of a partition change next; yields between slices, so that others can run."""
-        aging = _Aging()
+        aging = Aging[bytes]()
         for number, (key, value) in enumerate(list(self._store.items())):
             if number % _YIELD_AFTER == _YIELD_AFTER - 1:
                 yield
@@ -76,7 +91,7 @@ class Rows:
 
     def age(self, partition: int, now_ms: int) -> int:
         """Writes the rows of a partition anew that have grown old by then; returns how many."""
-        aging, written = self._aging.setdefault(partition, _Aging()), 0
+        aging, written = self._aging.setdefault(partition, Aging[bytes]()), 0
         for key in aging.due(now_ms):
             row = self._row(key)
             if row is None or row.partition != partition:
@@ -122,7 +137,7 @@ class Rows:
         value = encode(row)
         self._store[key] = value
         self._read[key] = value, row
-        self._aging.setdefault(row.partition, _Aging()).arm(key, _next_look(row))
+        self._aging.setdefault(row.partition, Aging[bytes]()).arm(key, _next_look(row))
 
     def _drop(self, key: bytes) -> None:
         self._read.pop(key, None)
@@ -134,26 +149,3 @@ def _next_look(row: ServiceHealth) -> int:
     """When the row changes without an event."""
     times = (at for at in (changes_at(row), dropped_at(row)) if at is not None)
     return min(times, default=row.as_of)
-
-
-class _Aging:
-    """When to look at which row: no later than it changes, and about once for all that is written meanwhile."""
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[int, bytes]] = []
-        self._armed: dict[bytes, int] = {}
-
-    def arm(self, key: bytes, at: int) -> None:
-        """Look at the row at that time, or earlier."""
-        armed = self._armed.get(key)
-        if armed is None or at < armed:
-            self._armed[key] = at
-            heapq.heappush(self._heap, (at, key))
-
-    def due(self, now_ms: int) -> Iterator[bytes]:
-        """Every row whose time has come, once each; arm them anew."""
-        while self._heap and self._heap[0][0] <= now_ms:
-            at, key = heapq.heappop(self._heap)
-            if self._armed.get(key) == at:
-                del self._armed[key]
-                yield key

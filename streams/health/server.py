@@ -78,7 +78,7 @@ class HealthServer:
         if self._token is None:
             return True
         given = _BEARER.fullmatch(request.headers.get("Authorization", ""))
-        return given is not None and hmac.compare_digest(given[1].encode(), self._token)
+        return given is not None and hmac.compare_digest(given[1].encode("utf-8", "surrogateescape"), self._token)
 
     async def _all(self, request: web.Request) -> web.Response:
         del request

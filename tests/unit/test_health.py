@@ -174,7 +174,15 @@ def test_breakers_beyond_what_a_row_holds_are_counted_and_such_a_service_is_not_
     assert (worse.status, worse.left_out) == (CRITICAL, 1)
     fewer = folded(more, event(2, breaker="b0001", kind="retired"), Place(0, MAX_BREAKERS + 1), T0, is_critical=False)
     assert fewer is not None
-    assert (fewer.status, fewer.left_out) == (HEALTHY, 0)
+    assert (fewer.status, fewer.left_out) == (UNKNOWN, 1), "the one beyond may be open, room or no room"
+    others = [named(number).model_copy(update={"sequence": 3, "ttl_s": 86_400}) for number in range(2, MAX_BREAKERS)]
+    for number, one in enumerate(others, start=MAX_BREAKERS + 2):
+        fewer = folded(fewer, one, Place(0, number), T0 + 1, is_critical=False)
+        assert fewer is not None
+    forgotten = T0 + TTL_MS + int(FORGOTTEN_AFTER.total_seconds() * 1_000)
+    assert fewer.left_out_until == forgotten
+    later = aged(fewer, forgotten, is_critical=False)
+    assert (aged(fewer, forgotten - 1).left_out, later.left_out) == (1, 0)
     known = folded(more, event(2, OPEN, breaker="b0000"), Place(0, MAX_BREAKERS + 1), T0, is_critical=False)
     assert known is not None
     assert known.open_breakers == 1

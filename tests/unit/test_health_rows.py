@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handlers.health import DROPPED_AFTER, FORGOTTEN_AFTER, Place, aged, folded
+from handlers.health import DROPPED_AFTER, FORGOTTEN_AFTER, MAX_BREAKERS, Place, aged, folded
 from schemas import topics
 from schemas.breaker import BreakerEvent, BreakerState
 from schemas.health import ServiceHealth, SystemHealthStatus
 from streams.agents.naming import Naming
 from streams.engine.records import InputRecord
+from streams.health import rows as rows_module
 from streams.health.board import HealthBoard
-from streams.health.rows import Rows, decode, encode
+from streams.health.rows import Folded, Rows, decode, encode
 from tests.support.health import event
 
 T0 = 1_800_000_000_000
@@ -34,9 +36,8 @@ def test_an_event_is_folded_once_and_the_next_is_read_from_after_it() -> None:
     rows, store = table()
     told = event(state=OPEN)
     assert rows.next_offset(0) is None
-    assert rows.fold(told, Place(0, 5), T0)
-    assert not rows.fold(told, Place(0, 5), T0 + 1)
-    assert not rows.fold(event(), Place(0, 4), T0 + 1)
+    places = (Place(0, 5), Place(0, 5), Place(0, 4))
+    assert [rows.fold(told, place, T0) for place in places] == [Folded.NEW, Folded.REPEATED, Folded.REPEATED]
     assert read(store).status is CRITICAL
     assert (rows.next_offset(0), rows.next_offset(1)) == (6, None)
 
@@ -105,7 +106,8 @@ def test_a_service_whose_last_breaker_says_good_bye_is_dropped_at_once() -> None
     assert read(store).total_breakers == 1
     rows.fold(event(breaker="b", kind="retired"), Place(0, 3), T0)
     assert store == {}
-    assert not rows.fold(event(kind="retired"), Place(0, 4), T0) or store == {}
+    rows.fold(event(kind="retired"), Place(0, 4), T0)
+    assert store == {}
 
 
 def test_what_the_policy_says_of_a_service_counts_from_the_next_look_on() -> None:
@@ -118,6 +120,48 @@ def test_what_the_policy_says_of_a_service_counts_from_the_next_look_on() -> Non
     critical.append("payments")
     rows.age(0, T0 + 10_000)
     assert (read(store).status, read(store).is_critical) == (CRITICAL, True)
+
+
+def test_services_beyond_what_a_table_knows_are_left_out_and_those_it_knows_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rows_module, "MAX_SERVICES", 2)
+    rows, store = table()
+    given = [rows.fold(event(name), Place(0, number), T0) for number, name in enumerate(("a", "b", "c", "a"))]
+    assert given == [Folded.NEW, Folded.NEW, Folded.LEFT_OUT, Folded.NEW]
+    assert store.keys() == {b"a", b"b"}
+
+
+def test_the_largest_row_fits_the_topic() -> None:
+    rows, store = table()
+    long = "\x01" * 248
+    for number in range(MAX_BREAKERS):
+        told = event(
+            "\x01" * 256, OPEN, breaker=f"{number:08}{long}", instance=f"{number:08}{long}", reason="\x01" * 500
+        )
+        rows.fold(told, Place(0, number), T0)
+    assert 3_000_000 < len(store[b"\x01" * 256]) < 3_300_000
+
+
+def test_a_dropped_service_does_not_come_back_by_a_record_that_is_older() -> None:
+    old, new = rows_of(event(), event(state=OPEN))
+    stale: list[str] = []
+    board = HealthBoard(NAMING, on_stale=stale.append)
+    for offset, row in enumerate((new, None, old)):
+        board.take(taken(row, offset))
+    assert board.service("payments", T0) is None
+    assert stale == ["payments", "payments"], "whoever owns it looks whether that was right"
+
+
+def test_a_reader_whose_clock_is_behind_calls_nothing_healthy_that_the_log_knows_to_be_silent() -> None:
+    (row,) = rows_of(event(ttl_s=10))
+    later = aged(rows_of(event("other"))[0], T0 + 20_000)
+    board = HealthBoard(NAMING)
+    board.take(taken(row, 0))
+    board.take(taken(later, 1, "other"))
+    found = board.service("payments", T0)
+    assert found is not None
+    assert found.row.status is UNKNOWN
 
 
 def taken(row: ServiceHealth | None, offset: int, service: str = "payments") -> InputRecord:
