@@ -31,7 +31,9 @@ async def test_services_are_shown_the_gravest_first_and_one_with_each_breaker(
 ) -> None:
     await install_product(settings)
     async with observed(settings) as health:
-        await publish(settings, [event("alpha"), event("\x1b[31mbeta", OPEN, reason="time\nouts"), event("beta", OPEN)])
+        lasting = {"ttl_s": 3_600}
+        told = [event("alpha", **lasting), event("\x1b[31mbeta", OPEN, reason="time\nouts", **lasting)]
+        await publish(settings, [*told, event("beta", OPEN, **lasting)])
         for name, status in (("alpha", "healthy"), ("beta", "critical")):
             await health.until(name, status)
 
