@@ -107,7 +107,7 @@ def _count(progress: Progress, service: str, *, known: int = 0, not_closed: int 
     row = progress.service(service)
     after = row._replace(known=row.known + known, not_closed=row.not_closed + not_closed)
     if not after.known and not after.task.version:
-        progress.forget(service_key(service))
+        progress.forget_service(service)
         return
     progress.keep_service(service, after)
     if not_closed and row.task.version:

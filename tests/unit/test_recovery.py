@@ -10,7 +10,7 @@ from handlers.health import MAX_BREAKERS
 from handlers.recovery.delays import delay_ms
 from handlers.recovery.machine import Task, TransitionError, become
 from handlers.recovery.records import workflow_id
-from handlers.recovery.rows import OPENING, PLACES, Places, decode, waiting_key
+from handlers.recovery.rows import OPENING, PLACES, Places, Service, decode, timer_key, waiting_key
 from handlers.recovery.transitions import TRANSITIONS, UNDER_WAY
 from schemas import envelope, topics
 from schemas import policy as policies
@@ -291,6 +291,23 @@ def test_an_answer_about_another_attempt_changes_nothing() -> None:
     lane.pass_time(2_000)
     lane.answer(workflow_id=late)
     assert lane.states() == ["scheduled", "in_progress", "scheduled", "in_progress"]
+
+
+@pytest.mark.parametrize("is_attempted", [False, True])
+def test_breakers_that_come_and_go_do_not_put_off_what_is_due(*, is_attempted: bool) -> None:
+    lane = Recovered(recoveries={"*": UNCHECKED})
+    lane.breaker()
+    lane.pass_time(1_000 * is_attempted)
+    due, version = lane.task().due, lane.driver.state.rows[timer_key("payments")].version
+    lane.now = due
+    lane.stands_still = True
+    for _ in range(3):
+        lane.breaker(instance="shop-2")
+        lane.breaker(instance="shop-2", state="closed")
+    stored = lane.driver.state.rows[timer_key("payments")]
+    assert (stored.version, stored.due_ms) == (version, due)
+    lane.pass_time(0)
+    assert len(lane.events) == 2 + is_attempted
 
 
 # What asks for a person
@@ -624,8 +641,14 @@ def test_ids_of_workflows_are_valid_and_no_two_services_share_one() -> None:
 
 
 def test_a_row_of_a_later_release_is_not_read() -> None:
-    with pytest.raises(ValueError, match="version 2"):
-        decode(b'[2,"places",0,0,[]]')
+    with pytest.raises(ValueError, match="version 3"):
+        decode(b'[3,"places",0,0,[]]')
+
+
+def test_a_service_of_the_release_before_is_read() -> None:
+    assert decode(b'[1,"service/",["scheduled",7,0,1,"immediate",1,"",0,"",9,null,false,false],1,1]') == Service(
+        Task(S.SCHEDULED, run=7, version=1, strategy=RecoveryStrategy.IMMEDIATE, due=9), 1, 1
+    )
 
 
 # The table, and delays
