@@ -63,6 +63,8 @@ def _not_closed(progress: Progress, event: BreakerEvent, key: str, known: Breake
     is_change = event.kind is BreakerEventKind.STATE_CHANGE if not is_tracked else _has_opened(known)
     if is_open and machine.begins(task, by_change=is_change):
         _begin(progress, event)
+    elif is_open and is_change:
+        _come_sooner(progress, event)
 
 
 def _has_opened(known: Breaker | None) -> bool:
@@ -79,6 +81,16 @@ def _begin(progress: Progress, event: BreakerEvent) -> None:
     begin = Begin(rule.strategy, rule.priority, event.constitutional_hash)
     task = machine.begun(progress.service(service).task, attempts.terms_of(rule), begin, why, now)
     attempts.change(progress, service, task, _caused_by(event))
+
+
+def _come_sooner(progress: Progress, event: BreakerEvent) -> None:
+    service, rule = event.service, progress.control.policy.recovery_of(event.service)
+    task = progress.service(service).task
+    if rule is None:
+        return
+    after = machine.sooner(task, attempts.terms_of(rule), rule.strategy, progress.now_ms)
+    if after is not task:
+        attempts.change(progress, service, after, _caused_by(event))
 
 
 def _caused_by(event: BreakerEvent) -> Caused:

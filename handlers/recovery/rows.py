@@ -1,8 +1,9 @@
 """What a lane remembers of recoveries, and how it is written down.
 
-One row a service, and one for its timer; one a breaker that is not closed, or was not a moment ago; one for each recovery that is due and
-waits for a place, linked to its neighbours of the same priority; one for all the lane's places; and one while free
-places are about to be given. None of them grows with the number of services or of those that wait.
+One row a service, and one for its timer; one a breaker that is not closed, or was not a moment ago; one for each
+recovery that is due and waits for a place, linked to its neighbours of the same priority; one for all the lane's
+places; and one while free places are about to be given. None of them grows with the number of services or of those that
+wait.
 """
 
 from typing import NamedTuple

@@ -88,16 +88,28 @@ class RecoveryOrchestrator:
     ) -> None:
         """Schedules a recovery; nothing if one of the service is under way. With MANUAL it awaits approve_recovery().
 
+        A circuit that closes does not end it before its first attempt.
+
         Raises:
             ConstitutionalError: the hash is not the one in force.
         """
+        self._schedule(service_name, strategy, priority, is_ordered=True)
+
+    def _schedule(
+        self,
+        service: str,
+        strategy: RecoveryStrategy = RecoveryStrategy.EXPONENTIAL_BACKOFF,
+        priority: int = 1,
+        *,
+        is_ordered: bool = False,
+    ) -> None:
         self._validate_constitutional()
         with self._lock:
-            recovery = self._of(service_name)
+            recovery = self._of(service)
             if not recovery.task.is_under_way:
-                begin = Begin(strategy, priority, self.constitutional_hash)
-                after = machine.begun(recovery.task, self._terms(service_name), begin, "scheduled", self._now_ms())
-                self._become(service_name, recovery, after)
+                begin = Begin(strategy, priority, self.constitutional_hash, is_ordered=is_ordered)
+                after = machine.begun(recovery.task, self._terms(service), begin, "scheduled", self._now_ms())
+                self._become(service, recovery, after)
 
     def approve_recovery(self, service_name: str, reason: str = "approved") -> bool:
         """Has the next attempt made now, of what awaits a person or has failed; False where there is none.
@@ -144,7 +156,7 @@ class RecoveryOrchestrator:
                 return
             self._become(circuit_name, recovery, machine.reopened(recovery.task))
             if recovery.is_open and machine.begins(recovery.task, by_change=not was_open):
-                self.schedule_recovery(circuit_name)
+                self._schedule(circuit_name)
 
     def get_task(self, service_name: str) -> RecoveryTask | None:
         """How a service's recovery stands; None where there never was one."""

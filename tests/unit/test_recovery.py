@@ -530,7 +530,97 @@ def test_a_decision_touches_as_few_rows_however_many_wait() -> None:
     assert waiting_key("s1") not in lane.driver.state.rows
 
 
+# What has healed meanwhile
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        FAILED,
+        {"results": {"check": {"value": False}}},
+        {"state": "compensated", "taken": False, "cause": "late"},
+        {"state": None, "refused": "unknown_queue: none"},
+    ],
+)
+@pytest.mark.parametrize("kind", ["state_change", "heartbeat"])
+def test_a_service_that_heals_during_an_attempt_is_neither_restarted_nor_left_to_a_person(
+    answer: dict[str, object], kind: str
+) -> None:
+    lane = Recovered()
+    lane.breaker()
+    lane.pass_time(1_000)
+    lane.breaker(state="closed", kind=kind)
+    lane.answer(**answer)  # type: ignore[arg-type]  # fields of the answer
+    assert lane.state() is S.IDLE
+    assert lane.events[-1].why.endswith("; but its breakers have closed meanwhile")
+    lane.pass_time(3_600_000)
+    assert len(lane.started) == 1
+
+
+def test_a_service_that_heals_while_nothing_is_heard_of_the_attempt_is_not_restarted() -> None:
+    lane = Recovered()
+    lane.breaker()
+    lane.pass_time(1_000)
+    lane.breaker(state="closed")
+    lane.pass_time(ATTEMPT_MS)
+    assert (lane.state(), len(lane.cancelled)) == (S.IDLE, 1)
+
+
+def test_a_service_whose_breaker_opens_again_during_the_attempt_has_not_healed() -> None:
+    lane = Recovered()
+    lane.breaker()
+    lane.pass_time(1_000)
+    lane.breaker(state="closed")
+    lane.breaker()
+    lane.answer(**FAILED)
+    assert lane.state() is S.SCHEDULED
+
+
 # Orders
+
+
+def _in(ms: int) -> str:
+    return datetime.fromtimestamp((T0 + ms) / 1_000, UTC).isoformat()
+
+
+def test_a_breaker_that_opens_does_not_wait_for_an_order_that_is_far_off() -> None:
+    lane = Recovered()
+    lane.order("schedule", not_before=_in(3_600_000))
+    lane.pass_time(5_000)
+    lane.breaker()
+    assert lane.task().due == T0 + 6_000
+    lane.pass_time(1_000)
+    assert lane.attempts == ["payments"]
+
+
+def test_a_breaker_that_was_open_when_it_was_ordered_for_later_does_not_hasten_it() -> None:
+    lane = Recovered()
+    lane.breaker()
+    lane.order("cancel")
+    lane.order("schedule", not_before=_in(3_600_000))
+    lane.breaker(kind="heartbeat")
+    assert lane.task().due == T0 + 3_600_000
+
+
+def test_a_breaker_that_opens_and_closes_drops_no_order() -> None:
+    lane = Recovered()
+    lane.order("schedule", not_before=_in(3_600_000))
+    lane.breaker()
+    lane.pass_time(300)
+    lane.breaker(state="closed")
+    assert (lane.state(), lane.task().due) == (S.SCHEDULED, T0 + 3_600_000)
+    lane.pass_time(3_600_000)
+    assert lane.attempts == ["payments"]
+
+
+def test_an_order_that_awaits_a_person_is_not_dropped_either() -> None:
+    lane = Recovered()
+    lane.order("schedule", strategy="manual")
+    lane.breaker()
+    lane.breaker(state="closed")
+    assert lane.state() is S.AWAITING_MANUAL
+    lane.order("approve")
+    assert lane.attempts == ["payments"]
 
 
 def test_an_operator_schedules_a_recovery_with_a_priority_a_strategy_and_a_time_of_their_own() -> None:

@@ -214,6 +214,15 @@ async def test_a_circuit_that_closes_by_itself_ends_what_is_scheduled() -> None:
     assert made.state() is S.IDLE
 
 
+async def test_a_circuit_that_opens_and_closes_does_not_end_what_a_person_has_scheduled() -> None:
+    made = Made(healthy())
+    made.one.schedule_recovery("payments")
+    made.one.on_circuit_state_change("payments", "open")
+    made.one.on_circuit_state_change("payments", "closed")
+    await made.step(1_000)
+    assert (made.state(), made.recovered) == (S.SUCCEEDED, ["payments"])
+
+
 async def test_what_is_manual_awaits_approval_and_what_is_cancelled_is_not_made() -> None:
     made = Made(healthy())
     made.one.schedule_recovery("payments", RecoveryStrategy.MANUAL)
