@@ -25,12 +25,24 @@ _VERSION, _BEFORE = 2, 1
 _SERVICE, _TIMER, _BREAKER, _WAITING = "service/", "timer/", "breaker/", "waiting/"
 
 
+class Ending(NamedTuple):
+    """A cancelled attempt whose workflow may still run, until its answer says otherwise or that time has come.
+
+    `is_awaited`: the next attempt is due, and is not made before.
+    """
+
+    workflow_id: str
+    until: int
+    is_awaited: bool = False
+
+
 class Service(NamedTuple):
     """One service: its recovery, and how many of its breakers are known, and known not to be closed."""
 
     task: Task = Task()
     known: int = 0
     not_closed: int = 0
+    ending: Ending | None = None
 
 
 class Timer(NamedTuple):
@@ -118,7 +130,8 @@ def encode(row: Row) -> bytes:
     """The row as JSON, its version first."""
     match row:
         case Service():
-            written: list[object] = [_SERVICE, list(row.task), *row[1:]]
+            ending = None if row.ending is None else list(row.ending)
+            written: list[object] = [_SERVICE, list(row.task), row.known, row.not_closed, ending]
         case Timer():
             written = [_TIMER, *row]
         case Breaker():
@@ -142,8 +155,8 @@ def decode(value: bytes) -> Row:
     if version not in {_VERSION, _BEFORE}:
         raise ValueError(f"a row of version {version} of a recovery: run a release that knows it")
     if kind == _SERVICE:
-        task, known, not_closed = written
-        return Service(_task(Task(*task)), known, not_closed)
+        task, known, not_closed, *ending = written
+        return Service(_task(Task(*task)), known, not_closed, Ending(*ending[0]) if any(ending) else None)
     if kind == _TIMER:
         return Timer(*written)
     if kind == _BREAKER:

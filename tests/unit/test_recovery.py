@@ -293,6 +293,51 @@ def test_an_answer_about_another_attempt_changes_nothing() -> None:
     assert lane.states() == ["scheduled", "in_progress", "scheduled", "in_progress"]
 
 
+def test_after_a_deadline_the_next_attempt_waits_for_the_end_of_the_one_before() -> None:
+    lane = Recovered()
+    lane.breaker()
+    lane.pass_time(1_000 + ATTEMPT_MS)
+    (old,) = lane.cancelled
+    lane.pass_time(2_000)
+    assert (lane.state(), len(lane.started), lane.task().due) == (S.SCHEDULED, 1, T0 + 1_000 + ATTEMPT_MS + 30_000)
+    assert f"it waits for the end of {old}," in lane.task().why
+    lane.answer(workflow_id=old, state="draining")
+    assert len(lane.started) == 1
+    lane.answer(workflow_id=old, state="compensated")
+    assert (lane.state(), len(lane.started)) == (S.IN_PROGRESS, 2)
+
+
+def test_the_end_of_the_attempt_before_is_not_waited_for_for_ever() -> None:
+    lane = Recovered()
+    lane.breaker()
+    lane.pass_time(1_000 + ATTEMPT_MS + 30_000)
+    assert len(lane.started) == 2
+
+
+@pytest.mark.parametrize("strategy", ["immediate", "manual"])
+def test_what_is_ordered_after_cancelling_an_attempt_waits_for_its_end(strategy: str) -> None:
+    lane = Recovered()
+    lane.breaker()
+    lane.pass_time(1_000)
+    lane.order("cancel")
+    lane.order("schedule", strategy=strategy)
+    if strategy == "manual":
+        lane.order("approve")
+    assert (lane.state(), len(lane.started)) == (S.SCHEDULED, 1)
+    lane.answer(workflow_id=lane.cancelled[0], state="compensated")
+    assert (lane.state(), len(lane.started)) == (S.IN_PROGRESS, 2)
+
+
+def test_what_has_ended_before_the_next_attempt_is_due_puts_nothing_off() -> None:
+    lane = Recovered()
+    lane.breaker()
+    lane.pass_time(1_000)
+    lane.order("cancel")
+    lane.answer(workflow_id=lane.cancelled[0], state="compensated")
+    lane.order("schedule", strategy="immediate")
+    assert len(lane.started) == 2
+
+
 @pytest.mark.parametrize("is_attempted", [False, True])
 def test_breakers_that_come_and_go_do_not_put_off_what_is_due(*, is_attempted: bool) -> None:
     lane = Recovered(recoveries={"*": UNCHECKED})
