@@ -1,7 +1,7 @@
 """What breaker events do to recoveries: which breakers are not closed, and what begins or ends by it.
 
-Only breakers that are not closed are remembered, and those that have just closed for their time to live, so that an
-event that was overtaken is known by its sequence. Heartbeats of what is closed cost no row.
+Only breakers that are not closed are remembered, and those that have just closed or retired for their time to live, so
+that an event that was overtaken is known by its sequence. Heartbeats of what is closed cost no row.
 """
 
 from handlers.health import MAX_BREAKERS
@@ -27,8 +27,7 @@ def heard(progress: Progress, event: BreakerEvent) -> None:
     if known is not None and event.sequence <= known.sequence:
         return
     if event.kind is BreakerEventKind.RETIRED:
-        if known is not None:
-            forget(progress, key, known)
+        _remember(progress, event, key, known)
     elif event.state is BreakerState.CLOSED:
         _closed(progress, event, key, known)
     else:
@@ -36,13 +35,13 @@ def heard(progress: Progress, event: BreakerEvent) -> None:
 
 
 def forget(progress: Progress, key: str, known: Breaker) -> None:
-    """A breaker is no more, or has been silent for its time to live. That says nothing of its service."""
+    """A breaker has been silent for its time to live. That says nothing of its service."""
     progress.forget(key)
     _count(progress, known.service, known=-1, not_closed=-_is_open(known.state))
 
 
 def _closed(progress: Progress, event: BreakerEvent, key: str, known: Breaker | None) -> None:
-    service, is_change = event.service, known is not None and known.state is not BreakerState.CLOSED
+    service, is_change = event.service, _has_closed(event, known)
     if is_change or event.kind is BreakerEventKind.STATE_CHANGE:
         _remember(progress, event, key, known)
     row = progress.service(service)
@@ -65,6 +64,13 @@ def _not_closed(progress: Progress, event: BreakerEvent, key: str, known: Breake
         _begin(progress, event)
     elif is_open and is_change:
         _come_sooner(progress, event)
+
+
+def _has_closed(event: BreakerEvent, known: Breaker | None) -> bool:
+    """Whether it was not closed before. Of one that is not known any more, only its change tells."""
+    if known is None or known.is_retired:
+        return event.kind is BreakerEventKind.STATE_CHANGE
+    return known.state is not BreakerState.CLOSED
 
 
 def _has_opened(known: Breaker | None) -> bool:
@@ -102,8 +108,10 @@ def _remember(progress: Progress, event: BreakerEvent, key: str, known: Breaker 
     if known is None and progress.service(event.service).known >= MAX_BREAKERS:
         return False
     until = progress.now_ms + event.ttl_s * _MS
-    progress.keep(key, Breaker(event.service, event.state, event.sequence), until)
-    was, now = known is not None and _is_open(known.state), _is_open(event.state)
+    is_retired = event.kind is BreakerEventKind.RETIRED
+    state = BreakerState.CLOSED if is_retired else event.state
+    progress.keep(key, Breaker(event.service, state, event.sequence, is_retired), until)
+    was, now = known is not None and _is_open(known.state), _is_open(state)
     _count(progress, event.service, known=int(known is None), not_closed=now - was)
     return True
 

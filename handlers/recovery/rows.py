@@ -58,11 +58,12 @@ class Timer(NamedTuple):
 
 
 class Breaker(NamedTuple):
-    """The last that was heard of one breaker of one process."""
+    """The last that was heard of one breaker of one process; one that has retired counts as closed."""
 
     service: str
     state: BreakerState
     sequence: int
+    is_retired: bool = False
 
 
 class Waiting(NamedTuple):
@@ -160,8 +161,8 @@ def decode(value: bytes) -> Row:
     if kind == _TIMER:
         return Timer(*written)
     if kind == _BREAKER:
-        service, state, sequence = written
-        return Breaker(service, BreakerState(state), sequence)
+        service, state, *rest = written
+        return Breaker(service, BreakerState(state), *rest)
     if kind == _WAITING:
         return Waiting(*written)
     if kind == OPENING:

@@ -118,9 +118,45 @@ def test_silence_and_retirement_say_nothing_of_the_service() -> None:
     lane.breaker(instance="shop-2")
     lane.breaker(instance="shop-2", kind="retired")
     lane.pass_time(6_000)
-    assert (lane.state(), lane.row().known, lane.row().not_closed) == (S.SCHEDULED, 0, 0)
+    assert (lane.state(), lane.row().known, lane.row().not_closed) == (S.SCHEDULED, 1, 0)
     lane.pass_time(60_000)
     assert lane.attempts == ["payments"]
+
+
+def test_an_opening_that_a_retirement_has_overtaken_begins_nothing() -> None:
+    lane = Recovered()
+    lane.breaker(sequence=5, ttl_s=60)
+    lane.breaker(sequence=7, kind="retired", ttl_s=60)
+    lane.order("cancel")
+    lane.breaker("payments", "closed", kind="heartbeat", instance="shop-2")
+    assert lane.state() is S.IDLE
+    lane.breaker(sequence=6)
+    assert lane.state() is S.IDLE
+    lane.pass_time(60_000)
+    assert lane.row().known == 0
+
+
+@pytest.mark.parametrize("strategy", ["exponential_backoff", "manual"])
+@pytest.mark.parametrize("is_retired", [False, True])
+def test_a_breaker_whose_opening_is_forgotten_ends_a_recovery_by_closing(strategy: str, *, is_retired: bool) -> None:
+    lane = Recovered(recoveries={"*": rule(strategy=strategy, initial_delay="PT1M")})
+    lane.breaker(ttl_s=5)
+    if is_retired:
+        lane.breaker(kind="retired")
+    lane.pass_time(6_000)
+    lane.breaker(kind="heartbeat", state="closed", instance="shop-2")
+    assert lane.state() is not S.IDLE
+    lane.breaker(state="closed")
+    assert (lane.state(), lane.events[-1].why) == (S.IDLE, "its breakers have closed by themselves")
+
+
+def test_a_breaker_whose_opening_is_forgotten_ends_nothing_while_another_is_open() -> None:
+    lane = Recovered(recoveries={"*": rule(initial_delay="PT1M")})
+    lane.breaker(ttl_s=5)
+    lane.breaker(instance="shop-2")
+    lane.pass_time(6_000)
+    lane.breaker(state="closed")
+    assert lane.state() is S.SCHEDULED
 
 
 def test_heartbeats_keep_an_open_breaker_known() -> None:
