@@ -502,6 +502,21 @@ def test_an_attempt_that_waits_for_approval_takes_no_place_and_has_no_deadline()
     assert lane.state("payments") is S.SUCCEEDED
 
 
+def test_an_attempt_that_is_approved_counts_again_and_nothing_new_starts_meanwhile() -> None:
+    lane = Recovered(max_recoveries_at_once=1)
+    lane.breaker("payments")
+    lane.pass_time(1)
+    for service in ("orders", "stock"):
+        lane.breaker(service)
+    lane.pass_time(1_000)
+    lane.answer("payments", **WAITS)
+    lane.answer("payments", state="running")
+    lane.answer("orders")
+    assert lane.attempts == ["payments", "orders"]
+    lane.answer("payments")
+    assert lane.attempts == ["payments", "orders", "stock"]
+
+
 # Places
 
 
