@@ -114,9 +114,11 @@ def _again(asked: WorkflowCommand, case: Case, existing: Head | Closed, view: Su
 
 def _standing(case: Case, known: Row | None, existing: Head | Closed, view: Surroundings) -> Publish:
     """How the workflow stands, for the agent whose start is `case`."""
-    if isinstance(existing, Closed) or not isinstance(known, Case):
-        return answering.closed(case, existing)
     id_ = case.workflow_id
+    if isinstance(existing, Closed):
+        return answering.closed(case, existing)
+    if not isinstance(known, Case):
+        raise KeyError(case_key(id_))
 
     def leaf(node: str) -> Leaf:
         row = view.row(leaf_key(id_, node))

@@ -11,7 +11,7 @@ from handlers.recovery.progress import Progress
 from handlers.recovery.records import Caused
 from handlers.recovery.rows import Breaker, breaker_key, service_key
 from schemas.breaker import BreakerEvent, BreakerEventKind, BreakerState
-from schemas.recovery import RecoveryCause
+from schemas.recovery import RecoveryCause, RecoveryRule, RecoveryState
 
 _MS = 1_000
 
@@ -60,10 +60,13 @@ def _not_closed(progress: Progress, event: BreakerEvent, key: str, known: Breake
     if task is not row.task:
         progress.keep_service(service, row._replace(task=task))
     is_change = event.kind is BreakerEventKind.STATE_CHANGE if not is_tracked else _has_opened(known)
-    if is_open and machine.begins(task, by_change=is_change):
-        _begin(progress, event)
-    elif is_open and is_change:
-        _come_sooner(progress, event)
+    rule = progress.control.policy.recovery_of(service)
+    if rule is None or not is_open:
+        return
+    if machine.begins(task, attempts.terms_of(rule), progress.now_ms, by_change=is_change):
+        _begin(progress, event, rule, is_change=is_change)
+    elif is_change:
+        _come_sooner(progress, event, rule)
 
 
 def _has_closed(event: BreakerEvent, known: Breaker | None) -> bool:
@@ -77,23 +80,19 @@ def _has_opened(known: Breaker | None) -> bool:
     return known is None or known.state is not BreakerState.OPEN
 
 
-def _begin(progress: Progress, event: BreakerEvent) -> None:
+def _begin(progress: Progress, event: BreakerEvent, rule: RecoveryRule, *, is_change: bool) -> None:
     service, now = event.service, progress.now_ms
-    rule = progress.control.policy.recovery_of(service)
-    if rule is None:
-        return
+    before = progress.service(service).task
     because = f" ({event.reason})" if event.reason else ""
-    why = f"breaker {event.breaker} opened at {event.instance}{because}"
+    is_still = before.state is RecoveryState.SUCCEEDED and not is_change
+    why = f"breaker {event.breaker} {'is still open' if is_still else 'opened'} at {event.instance}{because}"
     begin = Begin(rule.strategy, rule.priority, event.constitutional_hash)
-    task = machine.begun(progress.service(service).task, attempts.terms_of(rule), begin, why, now)
+    task = machine.begun(before, attempts.terms_of(rule), begin, why, now)
     attempts.change(progress, service, task, _caused_by(event))
 
 
-def _come_sooner(progress: Progress, event: BreakerEvent) -> None:
-    service, rule = event.service, progress.control.policy.recovery_of(event.service)
-    task = progress.service(service).task
-    if rule is None:
-        return
+def _come_sooner(progress: Progress, event: BreakerEvent, rule: RecoveryRule) -> None:
+    service, task = event.service, progress.service(event.service).task
     after = machine.sooner(task, attempts.terms_of(rule), rule.strategy, progress.now_ms)
     if after is not task:
         attempts.change(progress, service, after, _caused_by(event))

@@ -187,12 +187,15 @@ def reopened(task: Task) -> Task:
     return task._replace(closed=False) if task.closed else task
 
 
-def begins(task: Task, *, by_change: bool) -> bool:
+def begins(task: Task, terms: Terms, now_ms: int, *, by_change: bool) -> bool:
     """Whether an open breaker begins a recovery; `by_change`: it was not open before.
 
-    What was cancelled, or has used up its attempts, begins anew only after the breakers have been closed.
+    After a success one that has stayed open begins another once the longest delay has passed: the health check was
+    wrong. What was cancelled, or has used up its attempts, begins anew only after the breakers have been closed.
     """
-    return task.state is _S.IDLE or (task.state is _S.SUCCEEDED and by_change)
+    if task.state is _S.SUCCEEDED:
+        return by_change or now_ms >= task.since + terms.max_ms
+    return task.state is _S.IDLE
 
 
 def sooner(task: Task, terms: Terms, strategy: RecoveryStrategy, now_ms: int) -> Task:

@@ -164,7 +164,8 @@ class RecoveryOrchestrator:
                 self._become(circuit_name, recovery, after)
                 return
             self._become(circuit_name, recovery, machine.reopened(recovery.task))
-            if recovery.is_open and machine.begins(recovery.task, by_change=not was_open):
+            terms, now = self._terms(circuit_name), self._now_ms()
+            if recovery.is_open and machine.begins(recovery.task, terms, now, by_change=not was_open):
                 self._schedule(circuit_name)
 
     def get_task(self, service_name: str) -> RecoveryTask | None:

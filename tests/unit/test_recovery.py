@@ -10,7 +10,7 @@ from handlers.health import MAX_BREAKERS
 from handlers.recovery.delays import delay_ms
 from handlers.recovery.machine import Task, TransitionError, become
 from handlers.recovery.records import workflow_id
-from handlers.recovery.rows import OPENING, PLACES, Places, Service, decode, timer_key, waiting_key
+from handlers.recovery.rows import OPENING, PLACES, Places, Service, breaker_key, decode, timer_key, waiting_key
 from handlers.recovery.transitions import TRANSITIONS, UNDER_WAY
 from schemas import envelope, topics
 from schemas import policy as policies
@@ -173,6 +173,15 @@ def test_heartbeats_of_closed_breakers_keep_no_row() -> None:
     assert lane.driver.state.rows == {}
 
 
+def test_a_healthy_service_that_says_so_has_no_timer_but_its_breakers() -> None:
+    lane = Recovered()
+    lane.changed_rows.clear()
+    lane.breaker(state="closed")
+    timed = [key for key, stored in lane.driver.state.rows.items() if stored.due_ms is not None]
+    assert timed == [breaker_key("payments", "shop-1", "calls")]
+    assert len(lane.changed_rows) == 1
+
+
 def test_no_more_breakers_of_a_service_are_known_than_its_row_may_count() -> None:
     lane = Recovered()
     for number in range(MAX_BREAKERS + 3):
@@ -262,6 +271,19 @@ def test_after_succeeding_it_begins_anew_when_a_breaker_opens_again_and_not_by_a
     lane.breaker(state="half_open")
     lane.breaker()
     assert lane.state() is S.SCHEDULED
+
+
+def test_a_breaker_that_stays_open_though_the_health_check_said_true_begins_anew_after_the_longest_delay() -> None:
+    lane = Recovered(recoveries={"*": rule(max_delay="PT20S")})
+    lane.breaker()
+    lane.pass_time(1_000)
+    lane.answer()
+    lane.pass_time(19_999)
+    lane.breaker(kind="heartbeat")
+    assert lane.state() is S.SUCCEEDED
+    lane.pass_time(1)
+    lane.breaker(kind="heartbeat")
+    assert (lane.state(), lane.events[-1].why) == (S.SCHEDULED, "breaker calls is still open at shop-1")
 
 
 def test_without_a_health_check_the_breakers_closing_is_what_makes_it_a_success() -> None:
