@@ -21,6 +21,7 @@ __all__ = [
     "DECISION_VERSION",
     "OPERATOR_REASONS",
     "REASONS",
+    "RESERVED_REASONS",
     "SENDER_REASONS",
     "Admission",
     "Admitted",
@@ -28,7 +29,7 @@ __all__ = [
     "Refused",
 ]
 
-DECISION_VERSION = 1
+DECISION_VERSION = 2
 """Rises when the same record and policy would be decided otherwise."""
 
 REASONS = frozenset(
@@ -73,6 +74,8 @@ SENDER_REASONS = _SIGNATURE_REASONS | {Reason.UNKNOWN_SENDER}
 """The reasons that a gateway gives as well where senders may sign."""
 OPERATOR_REASONS = _SIGNATURE_REASONS | {Reason.UNSIGNED, Reason.UNKNOWN_OPERATOR}
 """The reasons that a gateway gives as well where operators give orders."""
+RESERVED_REASONS = frozenset({Reason.RESERVED_NAME})
+"""The reason that a gateway gives as well where some names are this system's own."""
 
 _MAX_DETAIL_CHARACTERS = 300
 _HASH = re.compile(r"[0-9a-f]{16}", re.ASCII)
@@ -110,6 +113,7 @@ class Admission(Generic[Message]):
 
     `who` names whom a signature of a record has to prove. Sent: it may be signed, and one with a signature passes only
     if that is right (handlers.senders). Ordered: it is for operators, who sign it (handlers.operators). None: nobody.
+    `reserved` says why a name that a record gives is this system's own, if it is.
     """
 
     def __init__(
@@ -118,9 +122,10 @@ class Admission(Generic[Message]):
         key: Callable[[Message], str],
         *,
         who: Callable[[Message], senders.Sent | operators.Ordered | None] | None = None,
+        reserved: Callable[[Message], str | None] | None = None,
     ) -> None:
         self._validate = _validator(contract).validate_json
-        self._key, self._who = key, who
+        self._key, self._who, self._reserved = key, who, reserved
 
     def decide(
         self,
@@ -142,7 +147,12 @@ class Admission(Generic[Message]):
         except ValidationError as error:
             return _refusal(error)
         refused = _check_hash(message.constitutional_hash, published, now_ms) or _check_expiry(message, now_ms)
+        refused = refused or self._check_names(message)
         return refused or self._proven(message, value, headers, published, now_ms)
+
+    def _check_names(self, message: Message) -> Refused | None:
+        why = None if self._reserved is None else self._reserved(message)
+        return None if why is None else Refused(Reason.RESERVED_NAME, why)
 
     def _proven(
         self,

@@ -29,6 +29,7 @@ class Reason(StrEnum):
     TOO_MANY_HEADERS = "too_many_headers"
     HEADERS_TOO_LARGE = "headers_too_large"
     RESERVED_HEADER = "reserved_header"
+    RESERVED_NAME = "reserved_name"
     INVALID_DEFINITION = "invalid_definition"
     INVALID_INPUT = "invalid_input"
     UNKNOWN_QUEUE = "unknown_queue"
@@ -104,6 +105,7 @@ MEANINGS: dict[Reason, str] = {
     Reason.TOO_MANY_HEADERS: "the record has too many headers",
     Reason.HEADERS_TOO_LARGE: "the record's headers are too large",
     Reason.RESERVED_HEADER: "a header's name begins with acgs- or lane-, which only this system may write",
+    Reason.RESERVED_NAME: "the tenant, or the workflow's id, is one that only this system may give",
     Reason.INVALID_DEFINITION: "the workflow's definition cannot run",
     Reason.INVALID_INPUT: "the workflow cannot be started with this input",
     Reason.UNKNOWN_QUEUE: "the definition names a queue of activities that the policy does not have",

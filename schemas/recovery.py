@@ -98,8 +98,9 @@ class RecoveryCommand(Contract):
     """One command on `in.recovery`.
 
     `version` is the recovery's that the operator saw: approve and cancel have it. schedule may have a `strategy` and a
-    `priority` other than the policy's, and a time until which the first attempt waits in any case. `requested_by` is an
-    operator; as soon as the policy names operators the header `agent-signature` bears their signature of the value.
+    `priority` other than the policy's, and a time until which the first attempt waits unless a breaker opens meanwhile.
+    `requested_by` is an operator; as soon as the policy names operators the header `agent-signature` bears their
+    signature of the value.
     """
 
     command: RecoveryCommandKind

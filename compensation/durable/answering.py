@@ -6,7 +6,7 @@ import orjson
 from pydantic import ValidationError
 
 from compensation.durable.effects import Publish, Refused
-from compensation.durable.rows import Case, Head, Leaf
+from compensation.durable.rows import Case, Closed, Head, Leaf
 from compensation.durable.standing import attention_of, results_of
 from schemas import topics
 from schemas.workflow import CommandKind, WorkflowAnswer, WorkflowCommand
@@ -46,6 +46,26 @@ def answer(case: Case, head: Head, leaf: Callable[[str], Leaf]) -> Publish:
         }
     )
     return _to(case.reply_to, value)
+
+
+def closed(case: Case, known: Closed) -> Publish:
+    """How a workflow has ended of which only that is known, for the agent whose start is `case`.
+
+    Raises:
+        ValueError: no agent asks.
+    """
+    if case.reply_to is None:
+        raise ValueError(f"workflow {case.workflow_id} was not started by an agent")
+    said = WorkflowAnswer(
+        workflow_id=case.workflow_id,
+        run=known.run,
+        state=known.state,
+        version=known.version,
+        commanded=True,
+        taken=True,
+        cause="it had ended before it was asked for again",
+    )
+    return _to(case.reply_to, said.model_dump_json(exclude_none=True).encode())
 
 
 def refusal(value: bytes, reply_to: str, refused: Refused) -> Publish | None:

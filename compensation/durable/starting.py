@@ -5,10 +5,10 @@ import hashlib
 import orjson
 
 from compensation.definition import MAX_BYTES
-from compensation.durable import wire
+from compensation.durable import answering, wire
 from compensation.durable.effects import Decided, Publish, Refused, Scorer, Surroundings
 from compensation.durable.prepared import Prepared, keys, prepare
-from compensation.durable.rows import Case, Closed, Head, case_key, head_key
+from compensation.durable.rows import Case, Closed, Head, Leaf, Row, case_key, head_key, leaf_key
 from compensation.durable.step import Progress
 from compensation.durable.weighing import heaviest_undo
 from compensation.durable.wire import Caused
@@ -89,7 +89,7 @@ def _case(asked: WorkflowCommand, prepared: Prepared, view: Surroundings, *, ver
 
 
 def _again(asked: WorkflowCommand, case: Case, existing: Head | Closed, view: Surroundings) -> Decided:
-    """The same start once more changes nothing; another one under this id is refused."""
+    """The same start once more changes nothing, and an agent is told how it stands; another one is refused."""
     known = view.row(case_key(asked.workflow_id))
     content = known.content if isinstance(known, Case) else existing.content if isinstance(existing, Closed) else ""
     state = existing.state if isinstance(existing, Closed) else existing.row.state
@@ -108,7 +108,25 @@ def _again(asked: WorkflowCommand, case: Case, existing: Head | Closed, view: Su
     }
     about = {"command_id": asked.command_id, "by": asked.requested_by, "why": "it has been started before"}
     event = wire.event(named, Caused(EventKind.IGNORED, about), None, {})
-    return [Publish(topics.WORKFLOW_EVENTS, asked.workflow_id, event)]
+    said = Publish(topics.WORKFLOW_EVENTS, asked.workflow_id, event)
+    return [said] if case.reply_to is None else [said, _standing(case, known, existing, view)]
+
+
+def _standing(case: Case, known: Row | None, existing: Head | Closed, view: Surroundings) -> Publish:
+    """How the workflow stands, for the agent whose start is `case`."""
+    id_ = case.workflow_id
+    if isinstance(existing, Closed):
+        return answering.closed(case, existing)
+    if not isinstance(known, Case):
+        raise KeyError(case_key(id_))
+
+    def leaf(node: str) -> Leaf:
+        row = view.row(leaf_key(id_, node))
+        if not isinstance(row, Leaf):
+            raise KeyError(node)
+        return row
+
+    return answering.answer(known._replace(reply_to=case.reply_to), existing, leaf)
 
 
 def _check(case: Case, asked: WorkflowCommand, policy: Policy) -> Refused | None:

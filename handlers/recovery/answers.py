@@ -14,7 +14,11 @@ _PARKED = frozenset({WorkflowState.PARKED_FORWARD, WorkflowState.COMPENSATION_FA
 
 def answered(progress: Progress, service: str, answer: WorkflowAnswer) -> None:
     """How the workflow of an attempt stands. One that is not the attempt in progress changes nothing."""
-    task = progress.service(service).task
+    row = progress.service(service)
+    if row.ending is not None and row.ending.workflow_id == answer.workflow_id and _has_ended(answer):
+        attempts.ended(progress, service)
+        return
+    task = row.task
     is_current = task.state is RecoveryState.IN_PROGRESS and answer.workflow_id == workflow_id(service, task)
     if not is_current or task.phase is Phase.CLOSING:
         return
@@ -32,6 +36,10 @@ def answered(progress: Progress, service: str, answer: WorkflowAnswer) -> None:
         _ask_person(progress, service, f"attempt {task.attempt} cannot go on, {stuck}")
     else:
         _goes_on(progress, service, task, is_held=bool(answer.attention))
+
+
+def _has_ended(answer: WorkflowAnswer) -> bool:
+    return answer.refused is not None or answer.state in {WorkflowState.COMPLETED, *_FAILED, *_PARKED}
 
 
 def _failed(progress: Progress, service: str, task: Task, answer: WorkflowAnswer) -> None:

@@ -7,7 +7,7 @@ from handlers.recovery import line, machine, records
 from handlers.recovery.machine import Phase, Task, Terms
 from handlers.recovery.progress import Progress
 from handlers.recovery.records import Caused
-from handlers.recovery.rows import OPENING, PLACES, Opening
+from handlers.recovery.rows import OPENING, PLACES, Ending, Opening
 from schemas.model import length_ms
 from schemas.recovery import RecoveryCause, RecoveryRule, RecoveryState
 
@@ -17,6 +17,9 @@ _SKEW_MS = 1_000
 """What the orchestrator allows for the clocks of workers, at each activity."""
 _SLACK_MS = 30_000
 """How much longer than its activities may take an attempt is waited for: the orchestrator may start anew meanwhile."""
+
+_ENDS_WITHIN_MS = 30_000
+"""How long after its deadline a cancelled attempt's workflow is waited for: its last activity is over by then."""
 
 _DUE = Caused(RecoveryCause.DUE)
 
@@ -69,6 +72,9 @@ def due(progress: Progress, service: str) -> None:
     It is made at once only if there is a place for everybody who may become due, so that nobody can come before it.
     """
     places, row = progress.places(), progress.service(service)
+    if row.ending is not None and progress.now_ms < row.ending.until:
+        _await_end(progress, service, row.ending)
+        return
     if progress.control.policy.max_recoveries_at_once - places.running >= places.scheduled:
         _start(progress, service)
         return
@@ -104,9 +110,31 @@ def fill(progress: Progress) -> None:
 
 
 def stop(progress: Progress, service: str, task: Task, why: str) -> None:
-    """Cancels the workflow of an attempt that is given up."""
+    """Cancels the workflow of an attempt that is given up. What it is doing goes on until it has answered."""
     if task.phase in {Phase.RUNNING, Phase.HELD}:
         progress.publish(records.cancel(service, task, why, progress.control, progress.now_ms))
+        until = max(progress.now_ms, task.due or 0) + _ENDS_WITHIN_MS
+        ending = Ending(records.workflow_id(service, task), until)
+        progress.keep_service(service, progress.service(service)._replace(ending=ending))
+
+
+def ended(progress: Progress, service: str) -> None:
+    """The workflow of the attempt that was cancelled has ended, so that the next one may be made."""
+    row = progress.service(service)
+    progress.keep_service(service, row._replace(ending=None))
+    is_awaited = row.ending is not None and row.ending.is_awaited and row.task.due == row.ending.until
+    if is_awaited and row.task.state is RecoveryState.SCHEDULED:
+        change(progress, service, row.task._replace(due=progress.now_ms), _DUE)
+        due(progress, service)
+
+
+def _await_end(progress: Progress, service: str, ending: Ending) -> None:
+    """Puts off an attempt that is due until the workflow of the one before has answered, or its time is over."""
+    row = progress.service(service)
+    waits = f"; until its due time it waits for the end of {ending.workflow_id}, which was cancelled"
+    why = row.task.why.removesuffix(waits) + waits
+    progress.keep_service(service, row._replace(ending=ending._replace(is_awaited=True)))
+    change(progress, service, row.task._replace(due=ending.until, why=why), _DUE)
 
 
 def _start(progress: Progress, service: str) -> None:
@@ -122,6 +150,9 @@ def _start(progress: Progress, service: str) -> None:
         change(progress, service, machine.awaits_person(task, gone, now), _DUE)
         return
     after = machine.started(task, terms_of(rule), now)
+    row = progress.service(service)
+    if row.ending is not None:
+        progress.keep_service(service, row._replace(ending=None))
     change(progress, service, after, _DUE)
     progress.publish(records.start(service, after, rule, control, now))
 

@@ -8,7 +8,7 @@ from handlers.recovery import answers, attempts, breakers, machine, orders, reco
 from handlers.recovery.machine import Phase, Task
 from handlers.recovery.progress import Progress
 from handlers.recovery.records import Caused
-from handlers.recovery.rows import Breaker, Opening, Places, Row, Service, Waiting, service_key, service_of
+from handlers.recovery.rows import Breaker, Opening, Places, Row, Service, Timer, Waiting, service_of
 from schemas import strict_json
 from schemas.breaker import BreakerEvent
 from schemas.effects import Decided, Effect, Refused, Surroundings
@@ -17,7 +17,7 @@ from schemas.reasons import Reason
 from schemas.recovery import RecoveryCause, RecoveryCommand, RecoveryState
 from schemas.workflow import WorkflowAnswer
 
-DECISION_VERSION = 1
+DECISION_VERSION = 2
 """Rises when the same rows, record and policy would be decided otherwise."""
 
 _CONTENT = TypeVar("_CONTENT", bound=Contract)
@@ -57,8 +57,10 @@ def timer(key: str, row: Row, view: Surroundings[Row]) -> Decided[Row]:
     """The time of a row has come."""
     progress = Progress(view)
     match row:
-        case Service():
-            _service_due(progress, service_of(key), row)
+        case Timer():
+            _service_due(progress, row.service)
+        case Service():  # a release before has written it
+            _service_due(progress, service_of(key))
         case Breaker():
             breakers.forget(progress, key, row)
         case Opening():
@@ -68,16 +70,17 @@ def timer(key: str, row: Row, view: Surroundings[Row]) -> Decided[Row]:
     return _settled(progress)
 
 
-def _service_due(progress: Progress, service: str, row: Service) -> None:
+def _service_due(progress: Progress, service: str) -> None:
+    row = progress.service(service)
     match row.task.state:
         case RecoveryState.SCHEDULED:
             attempts.due(progress, service)
         case RecoveryState.IN_PROGRESS:
             _out_of_time(progress, service, row.task)
         case _ if row.known:
-            progress.keep(service_key(service), row, progress.now_ms + progress.kept_ms)
+            progress.look_again(service, row)
         case _:
-            progress.forget(service_key(service))
+            progress.forget_service(service)
             progress.publish(records.forgotten(service))
 
 

@@ -47,6 +47,8 @@ class Begin(NamedTuple):
     priority: int
     hash: str
     not_before_ms: int = 0
+    is_ordered: bool = False
+    """Whether a person asks for it, not a breaker that opened."""
 
 
 class Task(NamedTuple):
@@ -54,7 +56,8 @@ class Task(NamedTuple):
 
     `run` rises with each recovery, `attempt` counts within one, `version` rises with each change of state. `due` is
     when the next attempt comes while it is scheduled, and the deadline of the one in progress. `phase` and `has_check`
-    are those of the attempt in progress; `closed` says that the breakers have been closed since it started.
+    are those of the attempt in progress; `closed` says that the breakers have been closed since it started. `ordered`
+    is when the attempt was to come that a person has ordered, 0 where it awaits one; None once it has been made.
     """
 
     state: RecoveryState = RecoveryState.IDLE
@@ -70,6 +73,7 @@ class Task(NamedTuple):
     phase: Phase | None = None
     has_check: bool = False
     closed: bool = False
+    ordered: int | None = None
 
     @property
     def is_under_way(self) -> bool:
@@ -89,7 +93,7 @@ def become(task: Task, state: RecoveryState, why: str, now_ms: int, **changes: A
     """
     if state not in TRANSITIONS[task.state]:
         raise TransitionError(f"a recovery that is {task.state} does not become {state}")
-    ended = task._replace(due=None, phase=None, has_check=False, closed=False)
+    ended = task._replace(due=None, phase=None, has_check=False, closed=False, ordered=None)
     return ended._replace(**{"state": state, "why": why, "since": now_ms, "version": task.version + 1, **changes})
 
 
@@ -101,8 +105,10 @@ def begun(task: Task, terms: Terms, begin: Begin, why: str, now_ms: int) -> Task
     )
     delay = _delay(fresh, terms)
     if delay is None:
-        return become(fresh, _S.AWAITING_MANUAL, f"{why}; its strategy is manual", now_ms)
-    return become(fresh, _S.SCHEDULED, why, now_ms, due=max(now_ms + delay, begin.not_before_ms))
+        ordered = 0 if begin.is_ordered else None
+        return become(fresh, _S.AWAITING_MANUAL, f"{why}; its strategy is manual", now_ms, ordered=ordered)
+    due = max(now_ms + delay, begin.not_before_ms)
+    return become(fresh, _S.SCHEDULED, why, now_ms, due=due, ordered=due if begin.is_ordered else None)
 
 
 def started(task: Task, terms: Terms, now_ms: int) -> Task:
@@ -121,8 +127,10 @@ def started(task: Task, terms: Terms, now_ms: int) -> Task:
 
 
 def failed(task: Task, terms: Terms | None, why: str, now_ms: int) -> Task:
-    """The attempt has failed: the next one is scheduled or awaits a person, or there is none left."""
+    """The attempt has failed: the next one is scheduled or awaits a person, or there is none left, nor a need."""
     said = f"attempt {task.attempt} failed: {why}"
+    if task.closed:
+        return _healed(task, said, now_ms)
     if terms is None:
         return become(task, _S.FAILED, f"{said}; the policy has no rule for it any more", now_ms)
     if task.attempt >= terms.max_attempts:
@@ -158,14 +166,16 @@ def completed(task: Task, terms: Terms | None, checked: object, now_ms: int) -> 
 def closed(task: Task, now_ms: int, *, by_change: bool) -> Task:
     """A breaker is closed, and no other of the service is known not to be; the same task where nothing follows.
 
-    `by_change`: it was not closed before. What is scheduled ends by such a change only, as an operator may schedule the
-    recovery of a service whose breakers are closed.
+    `by_change`: it was not closed before. What is scheduled ends by such a change only, and not what a person has
+    ordered: that comes when it was ordered for.
     """
     if task.state in {_S.FAILED, _S.CANCELLED}:
         return become(task, _S.IDLE, "its breakers are closed", now_ms)
     if task.state in {_S.SCHEDULED, _S.AWAITING_MANUAL} and by_change:
+        if task.ordered is not None:
+            return _as_ordered(task, task.ordered, now_ms)
         return become(task, _S.IDLE, "its breakers have closed by themselves", now_ms)
-    if task.state is _S.IN_PROGRESS and not task.has_check:
+    if task.state is _S.IN_PROGRESS:
         if task.phase is Phase.CLOSING:
             return succeeded(task, "its breakers have closed", now_ms)
         return task if task.closed else task._replace(closed=True)
@@ -177,12 +187,26 @@ def reopened(task: Task) -> Task:
     return task._replace(closed=False) if task.closed else task
 
 
-def begins(task: Task, *, by_change: bool) -> bool:
+def begins(task: Task, terms: Terms, now_ms: int, *, by_change: bool) -> bool:
     """Whether an open breaker begins a recovery; `by_change`: it was not open before.
 
-    What was cancelled, or has used up its attempts, begins anew only after the breakers have been closed.
+    After a success one that has stayed open begins another once the longest delay has passed: the health check was
+    wrong. What was cancelled, or has used up its attempts, begins anew only after the breakers have been closed.
     """
-    return task.state is _S.IDLE or (task.state is _S.SUCCEEDED and by_change)
+    if task.state is _S.SUCCEEDED:
+        return by_change or now_ms >= task.since + terms.max_ms
+    return task.state is _S.IDLE
+
+
+def sooner(task: Task, terms: Terms, strategy: RecoveryStrategy, now_ms: int) -> Task:
+    """A breaker opens while an order is to come later: it comes when the rule's first attempt would, by its strategy.
+
+    The same task where it does not come sooner.
+    """
+    if task.state is not _S.SCHEDULED or task.ordered is None or task.due is None:
+        return task
+    delay = _delay(task._replace(strategy=strategy, attempt=0), terms)
+    return task if delay is None or now_ms + delay >= task.due else task._replace(due=now_ms + delay)
 
 
 def approved(task: Task, terms: Terms, hash_: str, why: str, now_ms: int) -> Task | None:
@@ -191,7 +215,8 @@ def approved(task: Task, terms: Terms, hash_: str, why: str, now_ms: int) -> Tas
         return None
     if task.state is _S.FAILED or task.attempt >= terms.max_attempts:
         task = task._replace(run=max(task.run + 1, now_ms), attempt=0)
-    return become(task._replace(hash=hash_), _S.SCHEDULED, why, now_ms, due=now_ms)
+    ordered = None if task.ordered is None else now_ms
+    return become(task._replace(hash=hash_), _S.SCHEDULED, why, now_ms, due=now_ms, ordered=ordered)
 
 
 def cancelled(task: Task, why: str, now_ms: int) -> Task | None:
@@ -200,7 +225,9 @@ def cancelled(task: Task, why: str, now_ms: int) -> Task | None:
 
 
 def awaits_person(task: Task, why: str, now_ms: int) -> Task:
-    """It does not go on by itself."""
+    """It does not go on by itself, if there is still a need."""
+    if task.closed:
+        return _healed(task, why, now_ms)
     return become(task, _S.AWAITING_MANUAL, why, now_ms)
 
 
@@ -217,6 +244,15 @@ def held(task: Task) -> Task:
 def goes_on(task: Task, terms: Terms, now_ms: int) -> Task:
     """People have approved what the attempt does."""
     return task._replace(phase=Phase.RUNNING, due=now_ms + terms.attempt_ms)
+
+
+def _healed(task: Task, why: str, now_ms: int) -> Task:
+    return become(task, _S.IDLE, f"{why}; but its breakers have closed meanwhile", now_ms)
+
+
+def _as_ordered(task: Task, ordered: int, now_ms: int) -> Task:
+    is_sooner = task.due is not None and now_ms < task.due < ordered
+    return task._replace(due=ordered) if is_sooner else task
 
 
 def _delay(task: Task, terms: Terms) -> int | None:

@@ -36,6 +36,7 @@ def _schedule(progress: Progress, command: RecoveryCommand, rule: RecoveryRule, 
         rule.priority if command.priority is None else command.priority,
         command.constitutional_hash,
         0 if command.not_before is None else ms(command.not_before),
+        is_ordered=True,
     )
     after = machine.begun(task, attempts.terms_of(rule), begin, _why("scheduled", command), progress.now_ms)
     attempts.change(progress, command.service, after, caused)

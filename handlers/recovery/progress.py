@@ -2,12 +2,13 @@
 
 from typing import TypeVar
 
-from handlers.recovery.rows import PLACES, Places, Row, Service, Waiting, service_key, waiting_key
+from handlers.recovery.machine import Task
+from handlers.recovery.rows import PLACES, Places, Row, Service, Timer, Waiting, service_key, timer_key, waiting_key
 from schemas.effects import Effect, Forget, Keep, Publish, Surroundings
 from schemas.model import length_ms
 from schemas.policy import PublishedPolicy
 
-_KIND = TypeVar("_KIND", Service, Waiting, Places)
+_KIND = TypeVar("_KIND", Service, Timer, Waiting, Places)
 
 
 class Progress:
@@ -57,13 +58,38 @@ class Progress:
         self._changed[key] = row, due_ms
 
     def keep_service(self, service: str, row: Service) -> None:
-        """Keeps a service's row, with its timer: its recovery's, or the time from which on nobody needs it."""
-        due = row.task.due
-        if self.waiting(service) is not None:
-            due = None
-        elif not row.task.is_under_way:
-            due = max(self.now_ms, row.task.since + self.kept_ms)
-        self.keep(service_key(service), row, due)
+        """Keeps a service's row, and its timer: its recovery's, or the time from which on nobody needs it.
+
+        A timer that stays as it is is not written again, so that it comes however often the row changes.
+        """
+        self.keep(service_key(service), row)
+        before, key = self._of(Timer, timer_key(service)), timer_key(service)
+        due = self._due(service, row.task, before)
+        if due is None:
+            if before is not None:
+                self.forget(key)
+        elif before != (timer := Timer(service, row.task.version, due)):
+            self.keep(key, timer, due)
+
+    def look_again(self, service: str, row: Service) -> None:
+        """Has the timer of what has ended come once more, after as long again."""
+        due = self.now_ms + self.kept_ms
+        self.keep(timer_key(service), Timer(service, row.task.version, due), due)
+
+    def forget_service(self, service: str) -> None:
+        """Forgets a service, and its timer."""
+        self.forget(service_key(service))
+        if self.row(timer_key(service)) is not None:
+            self.forget(timer_key(service))
+
+    def _due(self, service: str, task: Task, before: Timer | None) -> int | None:
+        if task.is_under_way:
+            return None if self.waiting(service) is not None else task.due
+        if not task.version:  # there has been no recovery: it is known for its breakers, which have timers
+            return None
+        if before is not None and before.version == task.version:
+            return before.due
+        return task.since + self.kept_ms
 
     def forget(self, key: str) -> None:
         """Forgets a row."""

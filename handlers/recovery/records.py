@@ -26,6 +26,8 @@ from schemas.workflow import CommandKind
 
 TENANT = "recovery"
 """The tenant of the workflows of attempts, and who asks for them."""
+IDS = "recovery."
+"""What the ids of those workflows begin with. The gateway lets nobody else start one of that tenant, or such an id."""
 RECOVER, CHECK = "recover", "check"
 """The nodes of an attempt's workflow."""
 
@@ -52,7 +54,7 @@ def workflow_id(service: str, task: Task) -> str:
     else:
         digest = hashlib.sha256(service.encode()).hexdigest()[:_DIGEST]
         named = f"{_OTHER.sub('-', service)[:_SHOWN]}:{digest}"
-    return f"recovery.{named}.{task.run}.{task.attempt}"
+    return f"{IDS}{named}.{task.run}.{task.attempt}"
 
 
 def event(service: str, before: Task, task: Task, caused: Caused, now_ms: int) -> Publish:

@@ -1,8 +1,9 @@
 """What a lane remembers of recoveries, and how it is written down.
 
-One row a service; one a breaker that is not closed, or was not a moment ago; one for each recovery that is due and
-waits for a place, linked to its neighbours of the same priority; one for all the lane's places; and one while free
-places are about to be given. None of them grows with the number of services or of those that wait.
+One row a service, and one for its timer; one a breaker that is not closed, or was not a moment ago; one for each
+recovery that is due and waits for a place, linked to its neighbours of the same priority; one for all the lane's
+places; and one while free places are about to be given. None of them grows with the number of services or of those that
+wait.
 """
 
 from typing import NamedTuple
@@ -19,8 +20,20 @@ PLACES = "places"
 OPENING = "opening"
 """The key of the row whose timer gives free places to those that wait."""
 
-_VERSION = 1
-_SERVICE, _BREAKER, _WAITING = "service/", "breaker/", "waiting/"
+_VERSION, _BEFORE = 2, 1
+"""What is written, and what is read besides: in version 1 a service's own row has its timer."""
+_SERVICE, _TIMER, _BREAKER, _WAITING = "service/", "timer/", "breaker/", "waiting/"
+
+
+class Ending(NamedTuple):
+    """A cancelled attempt whose workflow may still run, until its answer says otherwise or that time has come.
+
+    `is_awaited`: the next attempt is due, and is not made before.
+    """
+
+    workflow_id: str
+    until: int
+    is_awaited: bool = False
 
 
 class Service(NamedTuple):
@@ -29,14 +42,28 @@ class Service(NamedTuple):
     task: Task = Task()
     known: int = 0
     not_closed: int = 0
+    ending: Ending | None = None
+
+
+class Timer(NamedTuple):
+    """When something is due for a service whose recovery is at that version.
+
+    A row of its own: a service's row changes with each of its breakers, and a timer that is on its way is stale once
+    its row has changed.
+    """
+
+    service: str
+    version: int
+    due: int
 
 
 class Breaker(NamedTuple):
-    """The last that was heard of one breaker of one process."""
+    """The last that was heard of one breaker of one process; one that has retired counts as closed."""
 
     service: str
     state: BreakerState
     sequence: int
+    is_retired: bool = False
 
 
 class Waiting(NamedTuple):
@@ -72,12 +99,17 @@ class Opening(NamedTuple):
     at: int
 
 
-Row = Service | Breaker | Waiting | Places | Opening
+Row = Service | Timer | Breaker | Waiting | Places | Opening
 
 
 def service_key(service: str) -> str:
     """The key of a service's row."""
     return _SERVICE + service
+
+
+def timer_key(service: str) -> str:
+    """The key of the row that has a service's timer."""
+    return _TIMER + service
 
 
 def breaker_key(service: str, instance: str, breaker: str) -> str:
@@ -99,7 +131,10 @@ def encode(row: Row) -> bytes:
     """The row as JSON, its version first."""
     match row:
         case Service():
-            written: list[object] = [_SERVICE, list(row.task), *row[1:]]
+            ending = None if row.ending is None else list(row.ending)
+            written: list[object] = [_SERVICE, list(row.task), row.known, row.not_closed, ending]
+        case Timer():
+            written = [_TIMER, *row]
         case Breaker():
             written = [_BREAKER, *row]
         case Waiting():
@@ -118,14 +153,16 @@ def decode(value: bytes) -> Row:
         ValueError: a later version of this program wrote it.
     """
     version, kind, *written = orjson.loads(value)
-    if version != _VERSION:
+    if version not in {_VERSION, _BEFORE}:
         raise ValueError(f"a row of version {version} of a recovery: run a release that knows it")
     if kind == _SERVICE:
-        task, known, not_closed = written
-        return Service(_task(Task(*task)), known, not_closed)
+        task, known, not_closed, *ending = written
+        return Service(_task(Task(*task)), known, not_closed, Ending(*ending[0]) if any(ending) else None)
+    if kind == _TIMER:
+        return Timer(*written)
     if kind == _BREAKER:
-        service, state, sequence = written
-        return Breaker(service, BreakerState(state), sequence)
+        service, state, *rest = written
+        return Breaker(service, BreakerState(state), *rest)
     if kind == _WAITING:
         return Waiting(*written)
     if kind == OPENING:

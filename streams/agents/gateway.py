@@ -7,6 +7,7 @@ from typing import Any
 from handlers.chaos import admitting as chaos
 from handlers.gateway import DECISION_VERSION, Admission, Refused
 from handlers.operators import Ordered
+from handlers.recovery.records import IDS, TENANT
 from handlers.senders import Sent
 from schemas import envelope, topics
 from schemas.breaker import BreakerEvent
@@ -29,6 +30,17 @@ def _who_asks(command: WorkflowCommand) -> Sent | Ordered | None:
     if command.command is CommandKind.START:
         return Sent(command.tenant_id, command.requested_by)
     return Ordered(command.requested_by) if command.command in OPERATORS_COMMANDS else None
+
+
+def _reserved(command: WorkflowCommand) -> str | None:
+    """Attempts at recoveries are workflows that their agent starts: whoever came first would keep it from them."""
+    if command.command is not CommandKind.START:
+        return None
+    if command.tenant_id == TENANT:
+        return f"tenant_id {TENANT} is the recovery agent's own"
+    if command.workflow_id.startswith(IDS):
+        return f"workflow ids that begin with {IDS} are the recovery agent's own"
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +68,7 @@ ROUTES = (
         topics.GATEWAY_WORKFLOWS,
         topics.IN_WORKFLOWS,
         topics.WORKFLOWS,
-        Admission(WorkflowCommand, lambda command: command.workflow_id, who=_who_asks),
+        Admission(WorkflowCommand, lambda command: command.workflow_id, who=_who_asks, reserved=_reserved),
     ),
     Route(
         topics.GATEWAY_DECISIONS,

@@ -1,12 +1,14 @@
 """`RecoveryOrchestrator`: recoveries of what one process depends on, by the same state machine as on lanes."""
 
 import asyncio
+import contextlib
 import heapq
 import inspect
 import itertools
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -27,6 +29,7 @@ Recover = Callable[[str], object]
 ATTEMPT_TIMEOUT: Final = timedelta(seconds=60)
 CLOSING_TIMEOUT: Final = timedelta(seconds=60)
 AT_ONCE: Final = 4
+_STILL_RUNS: Final = "; it waits for the function of the attempt before, which still runs"
 _log = logging.getLogger(__name__)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -39,6 +42,10 @@ class _Recovery:
     sequence: int = 0
     is_open: bool = False
     running: asyncio.Task[object] | None = None
+    threads: int = 0
+    """Plain functions that run for it; one whose attempt has timed out or was cancelled cannot be interrupted."""
+    is_put_off: bool = False
+    """An attempt is due, and waits for those."""
 
 
 class RecoveryOrchestrator:
@@ -47,7 +54,8 @@ class RecoveryOrchestrator:
     Among what is due, the lowest priority number comes first; what is not due delays nothing. Scheduling costs the same
     time, but for the heap's logarithm, however many are scheduled. An attempt calls `recover` with the service's name,
     then the health check of its policy: that of `policies`, else `default`. It may take `attempt_timeout`; where there
-    is no health check, the circuit may take `closing_timeout` to close after it.
+    is no health check, the circuit may take `closing_timeout` to close after it. A plain function that takes longer
+    cannot be interrupted: no other attempt at the service is made until it has returned.
 
     The constitutional hash is checked before anything is scheduled or attempted; `expected` is the one that is in
     force. Every method may be called from any thread, but run() and step() in one event loop only.
@@ -88,16 +96,28 @@ class RecoveryOrchestrator:
     ) -> None:
         """Schedules a recovery; nothing if one of the service is under way. With MANUAL it awaits approve_recovery().
 
+        A circuit that closes does not end it before its first attempt.
+
         Raises:
             ConstitutionalError: the hash is not the one in force.
         """
+        self._schedule(service_name, strategy, priority, is_ordered=True)
+
+    def _schedule(
+        self,
+        service: str,
+        strategy: RecoveryStrategy = RecoveryStrategy.EXPONENTIAL_BACKOFF,
+        priority: int = 1,
+        *,
+        is_ordered: bool = False,
+    ) -> None:
         self._validate_constitutional()
         with self._lock:
-            recovery = self._of(service_name)
+            recovery = self._of(service)
             if not recovery.task.is_under_way:
-                begin = Begin(strategy, priority, self.constitutional_hash)
-                after = machine.begun(recovery.task, self._terms(service_name), begin, "scheduled", self._now_ms())
-                self._become(service_name, recovery, after)
+                begin = Begin(strategy, priority, self.constitutional_hash, is_ordered=is_ordered)
+                after = machine.begun(recovery.task, self._terms(service), begin, "scheduled", self._now_ms())
+                self._become(service, recovery, after)
 
     def approve_recovery(self, service_name: str, reason: str = "approved") -> bool:
         """Has the next attempt made now, of what awaits a person or has failed; False where there is none.
@@ -120,17 +140,18 @@ class RecoveryOrchestrator:
             after = machine.cancelled(recovery.task, reason, self._now_ms())
             is_cancelled = self._become(service_name, recovery, after)
         if is_cancelled and running is not None:
-            running.get_loop().call_soon_threadsafe(running.cancel)
+            with contextlib.suppress(RuntimeError):  # its loop is closed, and it with it
+                running.get_loop().call_soon_threadsafe(running.cancel)
         return is_cancelled
 
     def on_circuit_state_change(self, circuit_name: str, new_state: str) -> Done:
         """The circuit to a service of that name is so: when it opens, a recovery is scheduled; closing ends it.
 
-        It never raises: what is no state of a circuit, and a hash that is not the one in force, are logged.
+        It never raises: what is no name or state of a circuit, and a hash that is not the one in force, are logged.
         """
         try:
             self._heard(circuit_name, BreakerState.of(new_state))
-        except (ValueError, AttributeError, ConstitutionalError) as error:
+        except (ValueError, TypeError, AttributeError, ConstitutionalError) as error:
             _log.warning("circuit %a: %s; nothing is scheduled", circuit_name, error)
         return DONE
 
@@ -143,8 +164,9 @@ class RecoveryOrchestrator:
                 self._become(circuit_name, recovery, after)
                 return
             self._become(circuit_name, recovery, machine.reopened(recovery.task))
-            if recovery.is_open and machine.begins(recovery.task, by_change=not was_open):
-                self.schedule_recovery(circuit_name)
+            terms, now = self._terms(circuit_name), self._now_ms()
+            if recovery.is_open and machine.begins(recovery.task, terms, now, by_change=not was_open):
+                self._schedule(circuit_name)
 
     def get_task(self, service_name: str) -> RecoveryTask | None:
         """How a service's recovery stands; None where there never was one."""
@@ -166,25 +188,27 @@ class RecoveryOrchestrator:
         try:
             while True:
                 changed.clear()
-                while len(running) < self._at_once and (service := self._take()) is not None:
-                    attempt = asyncio.create_task(self._attempt(service))
+                while len(running) < self._at_once and (taken := self._take()) is not None:
+                    attempt = asyncio.create_task(self._attempt(*taken))
                     running.add(attempt)
                     attempt.add_done_callback(running.discard)
+                    attempt.add_done_callback(_log_failure)
                     attempt.add_done_callback(lambda _: changed.set())
                 await self._until(changed, is_full=len(running) >= self._at_once)
         finally:
             self._changed = None
             for attempt in running:
                 attempt.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            if running:
+                await asyncio.gather(*running, return_exceptions=True)
 
     async def step(self) -> RecoveryTask | None:
         """Makes the attempt that comes first of those that are due, to its end; None where none is due."""
-        service = self._take()
-        if service is None:
+        taken = self._take()
+        if taken is None:
             return None
-        await self._attempt(service)
-        return self.get_task(service)
+        await self._attempt(*taken)
+        return self.get_task(taken[0])
 
     async def _until(self, changed: asyncio.Event, *, is_full: bool) -> None:
         """Returns when something has changed, or the next time has come."""
@@ -197,8 +221,8 @@ class RecoveryOrchestrator:
         except TimeoutError:
             return
 
-    def _take(self) -> str | None:
-        """The service whose attempt comes first of those that are due; it is in progress from then on."""
+    def _take(self) -> tuple[str, int] | None:
+        """The service whose attempt comes first of those that are due; it is in progress from then on, at a version."""
         with self._lock:
             self._look_at_clock()
             while self._recovery_queue:
@@ -206,7 +230,7 @@ class RecoveryOrchestrator:
                 recovery = self._recoveries[first.service_name]
                 is_stale = recovery.sequence != first.sequence
                 if not is_stale and self._begin_attempt(first.service_name, recovery):
-                    return first.service_name
+                    return first.service_name, recovery.task.version
             return None
 
     def _look_at_clock(self) -> None:
@@ -228,6 +252,10 @@ class RecoveryOrchestrator:
     def _begin_attempt(self, service: str, recovery: _Recovery) -> bool:
         if recovery.task.state is not RecoveryState.SCHEDULED:
             return False
+        if recovery.threads:
+            why = recovery.task.why.removesuffix(_STILL_RUNS) + _STILL_RUNS
+            recovery.task, recovery.is_put_off = recovery.task._replace(why=why), True
+            return False
         now = self._now_ms()
         try:
             self._validate_constitutional()
@@ -237,11 +265,15 @@ class RecoveryOrchestrator:
         self._become(service, recovery, machine.started(recovery.task, self._terms(service), now))
         return True
 
-    async def _attempt(self, service: str) -> None:
-        """Makes an attempt that is in progress, and takes note of how it ends, unless it was cancelled meanwhile."""
+    async def _attempt(self, service: str, version: int) -> None:
+        """Makes the attempt that is in progress at that version, and takes note of how it ends.
+
+        Nothing of either if it was cancelled meanwhile.
+        """
         with self._lock:
             recovery = self._recoveries[service]
-            version = recovery.task.version
+            if recovery.task.version != version:
+                return
             attempt = recovery.running = asyncio.create_task(self._made(service))
         checked: object = None
         why: str | None = "it was interrupted"
@@ -266,8 +298,47 @@ class RecoveryOrchestrator:
         check = self._policy(service).health_check_fn
         async with asyncio.timeout(self._attempt_timeout.total_seconds()):
             if self._recover is not None:
-                await _called(self._recover, service)
-            return None if check is None else await _called(check)
+                await self._called(service, self._recover, service)
+            return None if check is None else await self._called(service, check)
+
+    async def _called(self, service: str, function: Callable[..., object], *arguments: object) -> object:
+        """Calls what is given by an application, off the loop where it is a plain function."""
+        if inspect.iscoroutinefunction(function):
+            found: object = function(*arguments)
+        else:
+            found = await asyncio.wrap_future(self._in_thread(service, function, *arguments))
+        return await cast("Awaitable[object]", found) if inspect.isawaitable(found) else found
+
+    def _in_thread(self, service: str, function: Callable[..., object], *arguments: object) -> Future[object]:
+        """Runs a function in a thread of its own; the service is not attempted again until it has returned."""
+        returned: Future[object] = Future()
+        returned.set_running_or_notify_cancel()  # nobody can cancel it any more
+
+        def call() -> None:
+            try:
+                returned.set_result(function(*arguments))
+            except BaseException as error:  # noqa: BLE001  # it is raised where the attempt is awaited
+                returned.set_exception(error)
+
+        thread = threading.Thread(target=call, name=f"recovery of {service!a}", daemon=True)
+        with self._lock:
+            thread.start()
+            self._recoveries[service].threads += 1
+        returned.add_done_callback(lambda _: self._returned(service))
+        return returned
+
+    def _returned(self, service: str) -> None:
+        """A plain function has returned. What is due by now and has waited for it stands in the line again."""
+        with self._lock:
+            recovery = self._recoveries[service]
+            recovery.threads -= 1
+            task, is_put_off, recovery.is_put_off = recovery.task, recovery.is_put_off, False
+            if not is_put_off or task.state is not RecoveryState.SCHEDULED or task.due is None:
+                return
+            if task.due <= self._now_ms():
+                recovery.sequence = next(self._numbers)
+                heapq.heappush(self._recovery_queue, _shown(service, recovery))
+                self._wake()
 
     # What is kept
 
@@ -284,10 +355,15 @@ class RecoveryOrchestrator:
         is_timed = after.state is RecoveryState.SCHEDULED or after.phase is Phase.CLOSING
         if is_timed and after.due is not None:
             heapq.heappush(self._timers, (after.due, next(self._numbers), service, after.version))
+        self._wake()
+        return True
+
+    def _wake(self) -> None:
+        """Has run() look again, if it runs."""
         loop, changed = self._loop, self._changed
         if loop is not None and changed is not None:
-            loop.call_soon_threadsafe(changed.set)
-        return True
+            with contextlib.suppress(RuntimeError):  # the loop was closed before run() could end
+                loop.call_soon_threadsafe(changed.set)
 
     def _policy(self, service: str) -> RecoveryPolicy:
         return self._policies.get(service, self._default)
@@ -329,13 +405,10 @@ async def _outcome(attempt: asyncio.Task[object]) -> tuple[object, str | None]:
         return None, f"{type(error).__name__}: {error}"
 
 
-async def _called(function: Callable[..., object], *arguments: object) -> object:
-    """Calls what is given by an application, off the loop where it is a plain function."""
-    if inspect.iscoroutinefunction(function):
-        found: object = function(*arguments)
-    else:
-        found = await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
-    return await cast("Awaitable[object]", found) if inspect.isawaitable(found) else found
+def _log_failure(attempt: asyncio.Task[None]) -> None:
+    error = None if attempt.cancelled() else attempt.exception()
+    if error is not None:
+        _log.error("an attempt at a recovery was given up by a defect of this package", exc_info=error)
 
 
 def _shown(service: str, recovery: _Recovery) -> RecoveryTask:

@@ -1,5 +1,6 @@
 """How a process recovers what it depends on, and one recovery as it stands."""
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,6 +33,8 @@ class RecoveryPolicy:
         for name, at_least in least.items():
             if not getattr(self, name) >= at_least:  # NaN is not
                 raise ValueError(f"{name} is {getattr(self, name)!r}, and must be at least {at_least}")
+        if not math.isfinite(self.backoff_multiplier):
+            raise ValueError(f"backoff_multiplier is {self.backoff_multiplier!r}, and must be finite")
 
 
 @dataclass(frozen=True, slots=True, order=True)

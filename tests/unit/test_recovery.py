@@ -10,7 +10,7 @@ from handlers.health import MAX_BREAKERS
 from handlers.recovery.delays import delay_ms
 from handlers.recovery.machine import Task, TransitionError, become
 from handlers.recovery.records import workflow_id
-from handlers.recovery.rows import OPENING, PLACES, Places, decode, waiting_key
+from handlers.recovery.rows import OPENING, PLACES, Places, Service, breaker_key, decode, timer_key, waiting_key
 from handlers.recovery.transitions import TRANSITIONS, UNDER_WAY
 from schemas import envelope, topics
 from schemas import policy as policies
@@ -118,9 +118,45 @@ def test_silence_and_retirement_say_nothing_of_the_service() -> None:
     lane.breaker(instance="shop-2")
     lane.breaker(instance="shop-2", kind="retired")
     lane.pass_time(6_000)
-    assert (lane.state(), lane.row().known, lane.row().not_closed) == (S.SCHEDULED, 0, 0)
+    assert (lane.state(), lane.row().known, lane.row().not_closed) == (S.SCHEDULED, 1, 0)
     lane.pass_time(60_000)
     assert lane.attempts == ["payments"]
+
+
+def test_an_opening_that_a_retirement_has_overtaken_begins_nothing() -> None:
+    lane = Recovered()
+    lane.breaker(sequence=5, ttl_s=60)
+    lane.breaker(sequence=7, kind="retired", ttl_s=60)
+    lane.order("cancel")
+    lane.breaker("payments", "closed", kind="heartbeat", instance="shop-2")
+    assert lane.state() is S.IDLE
+    lane.breaker(sequence=6)
+    assert lane.state() is S.IDLE
+    lane.pass_time(60_000)
+    assert lane.row().known == 0
+
+
+@pytest.mark.parametrize("strategy", ["exponential_backoff", "manual"])
+@pytest.mark.parametrize("is_retired", [False, True])
+def test_a_breaker_whose_opening_is_forgotten_ends_a_recovery_by_closing(strategy: str, *, is_retired: bool) -> None:
+    lane = Recovered(recoveries={"*": rule(strategy=strategy, initial_delay="PT1M")})
+    lane.breaker(ttl_s=5)
+    if is_retired:
+        lane.breaker(kind="retired")
+    lane.pass_time(6_000)
+    lane.breaker(kind="heartbeat", state="closed", instance="shop-2")
+    assert lane.state() is not S.IDLE
+    lane.breaker(state="closed")
+    assert (lane.state(), lane.events[-1].why) == (S.IDLE, "its breakers have closed by themselves")
+
+
+def test_a_breaker_whose_opening_is_forgotten_ends_nothing_while_another_is_open() -> None:
+    lane = Recovered(recoveries={"*": rule(initial_delay="PT1M")})
+    lane.breaker(ttl_s=5)
+    lane.breaker(instance="shop-2")
+    lane.pass_time(6_000)
+    lane.breaker(state="closed")
+    assert lane.state() is S.SCHEDULED
 
 
 def test_heartbeats_keep_an_open_breaker_known() -> None:
@@ -135,6 +171,15 @@ def test_heartbeats_of_closed_breakers_keep_no_row() -> None:
     lane = Recovered()
     lane.breaker(kind="heartbeat", state="closed")
     assert lane.driver.state.rows == {}
+
+
+def test_a_healthy_service_that_says_so_has_no_timer_but_its_breakers() -> None:
+    lane = Recovered()
+    lane.changed_rows.clear()
+    lane.breaker(state="closed")
+    timed = [key for key, stored in lane.driver.state.rows.items() if stored.due_ms is not None]
+    assert timed == [breaker_key("payments", "shop-1", "calls")]
+    assert len(lane.changed_rows) == 1
 
 
 def test_no_more_breakers_of_a_service_are_known_than_its_row_may_count() -> None:
@@ -228,6 +273,19 @@ def test_after_succeeding_it_begins_anew_when_a_breaker_opens_again_and_not_by_a
     assert lane.state() is S.SCHEDULED
 
 
+def test_a_breaker_that_stays_open_though_the_health_check_said_true_begins_anew_after_the_longest_delay() -> None:
+    lane = Recovered(recoveries={"*": rule(max_delay="PT20S")})
+    lane.breaker()
+    lane.pass_time(1_000)
+    lane.answer()
+    lane.pass_time(19_999)
+    lane.breaker(kind="heartbeat")
+    assert lane.state() is S.SUCCEEDED
+    lane.pass_time(1)
+    lane.breaker(kind="heartbeat")
+    assert (lane.state(), lane.events[-1].why) == (S.SCHEDULED, "breaker calls is still open at shop-1")
+
+
 def test_without_a_health_check_the_breakers_closing_is_what_makes_it_a_success() -> None:
     lane = Recovered(recoveries={"*": UNCHECKED})
     lane.breaker()
@@ -291,6 +349,68 @@ def test_an_answer_about_another_attempt_changes_nothing() -> None:
     lane.pass_time(2_000)
     lane.answer(workflow_id=late)
     assert lane.states() == ["scheduled", "in_progress", "scheduled", "in_progress"]
+
+
+def test_after_a_deadline_the_next_attempt_waits_for_the_end_of_the_one_before() -> None:
+    lane = Recovered()
+    lane.breaker()
+    lane.pass_time(1_000 + ATTEMPT_MS)
+    (old,) = lane.cancelled
+    lane.pass_time(2_000)
+    assert (lane.state(), len(lane.started), lane.task().due) == (S.SCHEDULED, 1, T0 + 1_000 + ATTEMPT_MS + 30_000)
+    assert f"it waits for the end of {old}," in lane.task().why
+    lane.answer(workflow_id=old, state="draining")
+    assert len(lane.started) == 1
+    lane.answer(workflow_id=old, state="compensated")
+    assert (lane.state(), len(lane.started)) == (S.IN_PROGRESS, 2)
+
+
+def test_the_end_of_the_attempt_before_is_not_waited_for_for_ever() -> None:
+    lane = Recovered()
+    lane.breaker()
+    lane.pass_time(1_000 + ATTEMPT_MS + 30_000)
+    assert len(lane.started) == 2
+
+
+@pytest.mark.parametrize("strategy", ["immediate", "manual"])
+def test_what_is_ordered_after_cancelling_an_attempt_waits_for_its_end(strategy: str) -> None:
+    lane = Recovered()
+    lane.breaker()
+    lane.pass_time(1_000)
+    lane.order("cancel")
+    lane.order("schedule", strategy=strategy)
+    if strategy == "manual":
+        lane.order("approve")
+    assert (lane.state(), len(lane.started)) == (S.SCHEDULED, 1)
+    lane.answer(workflow_id=lane.cancelled[0], state="compensated")
+    assert (lane.state(), len(lane.started)) == (S.IN_PROGRESS, 2)
+
+
+def test_what_has_ended_before_the_next_attempt_is_due_puts_nothing_off() -> None:
+    lane = Recovered()
+    lane.breaker()
+    lane.pass_time(1_000)
+    lane.order("cancel")
+    lane.answer(workflow_id=lane.cancelled[0], state="compensated")
+    lane.order("schedule", strategy="immediate")
+    assert len(lane.started) == 2
+
+
+@pytest.mark.parametrize("is_attempted", [False, True])
+def test_breakers_that_come_and_go_do_not_put_off_what_is_due(*, is_attempted: bool) -> None:
+    lane = Recovered(recoveries={"*": UNCHECKED})
+    lane.breaker()
+    lane.pass_time(1_000 * is_attempted)
+    due, version = lane.task().due, lane.driver.state.rows[timer_key("payments")].version
+    lane.now = due
+    lane.stands_still = True
+    for _ in range(3):
+        lane.breaker(instance="shop-2")
+        lane.breaker(instance="shop-2", state="closed")
+    stored = lane.driver.state.rows[timer_key("payments")]
+    assert (stored.version, stored.due_ms) == (version, due)
+    lane.pass_time(0)
+    assert len(lane.events) == 2 + is_attempted
 
 
 # What asks for a person
@@ -404,6 +524,21 @@ def test_an_attempt_that_waits_for_approval_takes_no_place_and_has_no_deadline()
     assert lane.state("payments") is S.SUCCEEDED
 
 
+def test_an_attempt_that_is_approved_counts_again_and_nothing_new_starts_meanwhile() -> None:
+    lane = Recovered(max_recoveries_at_once=1)
+    lane.breaker("payments")
+    lane.pass_time(1)
+    for service in ("orders", "stock"):
+        lane.breaker(service)
+    lane.pass_time(1_000)
+    lane.answer("payments", **WAITS)
+    lane.answer("payments", state="running")
+    lane.answer("orders")
+    assert lane.attempts == ["payments", "orders"]
+    lane.answer("payments")
+    assert lane.attempts == ["payments", "orders", "stock"]
+
+
 # Places
 
 
@@ -513,7 +648,97 @@ def test_a_decision_touches_as_few_rows_however_many_wait() -> None:
     assert waiting_key("s1") not in lane.driver.state.rows
 
 
+# What has healed meanwhile
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        FAILED,
+        {"results": {"check": {"value": False}}},
+        {"state": "compensated", "taken": False, "cause": "late"},
+        {"state": None, "refused": "unknown_queue: none"},
+    ],
+)
+@pytest.mark.parametrize("kind", ["state_change", "heartbeat"])
+def test_a_service_that_heals_during_an_attempt_is_neither_restarted_nor_left_to_a_person(
+    answer: dict[str, object], kind: str
+) -> None:
+    lane = Recovered()
+    lane.breaker()
+    lane.pass_time(1_000)
+    lane.breaker(state="closed", kind=kind)
+    lane.answer(**answer)  # type: ignore[arg-type]  # fields of the answer
+    assert lane.state() is S.IDLE
+    assert lane.events[-1].why.endswith("; but its breakers have closed meanwhile")
+    lane.pass_time(3_600_000)
+    assert len(lane.started) == 1
+
+
+def test_a_service_that_heals_while_nothing_is_heard_of_the_attempt_is_not_restarted() -> None:
+    lane = Recovered()
+    lane.breaker()
+    lane.pass_time(1_000)
+    lane.breaker(state="closed")
+    lane.pass_time(ATTEMPT_MS)
+    assert (lane.state(), len(lane.cancelled)) == (S.IDLE, 1)
+
+
+def test_a_service_whose_breaker_opens_again_during_the_attempt_has_not_healed() -> None:
+    lane = Recovered()
+    lane.breaker()
+    lane.pass_time(1_000)
+    lane.breaker(state="closed")
+    lane.breaker()
+    lane.answer(**FAILED)
+    assert lane.state() is S.SCHEDULED
+
+
 # Orders
+
+
+def _in(ms: int) -> str:
+    return datetime.fromtimestamp((T0 + ms) / 1_000, UTC).isoformat()
+
+
+def test_a_breaker_that_opens_does_not_wait_for_an_order_that_is_far_off() -> None:
+    lane = Recovered()
+    lane.order("schedule", not_before=_in(3_600_000))
+    lane.pass_time(5_000)
+    lane.breaker()
+    assert lane.task().due == T0 + 6_000
+    lane.pass_time(1_000)
+    assert lane.attempts == ["payments"]
+
+
+def test_a_breaker_that_was_open_when_it_was_ordered_for_later_does_not_hasten_it() -> None:
+    lane = Recovered()
+    lane.breaker()
+    lane.order("cancel")
+    lane.order("schedule", not_before=_in(3_600_000))
+    lane.breaker(kind="heartbeat")
+    assert lane.task().due == T0 + 3_600_000
+
+
+def test_a_breaker_that_opens_and_closes_drops_no_order() -> None:
+    lane = Recovered()
+    lane.order("schedule", not_before=_in(3_600_000))
+    lane.breaker()
+    lane.pass_time(300)
+    lane.breaker(state="closed")
+    assert (lane.state(), lane.task().due) == (S.SCHEDULED, T0 + 3_600_000)
+    lane.pass_time(3_600_000)
+    assert lane.attempts == ["payments"]
+
+
+def test_an_order_that_awaits_a_person_is_not_dropped_either() -> None:
+    lane = Recovered()
+    lane.order("schedule", strategy="manual")
+    lane.breaker()
+    lane.breaker(state="closed")
+    assert lane.state() is S.AWAITING_MANUAL
+    lane.order("approve")
+    assert lane.attempts == ["payments"]
 
 
 def test_an_operator_schedules_a_recovery_with_a_priority_a_strategy_and_a_time_of_their_own() -> None:
@@ -624,8 +849,14 @@ def test_ids_of_workflows_are_valid_and_no_two_services_share_one() -> None:
 
 
 def test_a_row_of_a_later_release_is_not_read() -> None:
-    with pytest.raises(ValueError, match="version 2"):
-        decode(b'[2,"places",0,0,[]]')
+    with pytest.raises(ValueError, match="version 3"):
+        decode(b'[3,"places",0,0,[]]')
+
+
+def test_a_service_of_the_release_before_is_read() -> None:
+    assert decode(b'[1,"service/",["scheduled",7,0,1,"immediate",1,"",0,"",9,null,false,false],1,1]') == Service(
+        Task(S.SCHEDULED, run=7, version=1, strategy=RecoveryStrategy.IMMEDIATE, due=9), 1, 1
+    )
 
 
 # The table, and delays

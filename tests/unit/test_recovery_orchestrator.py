@@ -3,9 +3,12 @@
 import asyncio
 import heapq
 import inspect
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from typing import Any
 
 import pybreaker
@@ -14,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compensation import CONSTITUTIONAL_HASH, ConstitutionalError
+from handlers.recovery.delays import delay_ms
 from streams.health.pybreaker_listener import listen
 from streams.recovery import RecoveryOrchestrator, RecoveryPolicy, RecoveryState, RecoveryStrategy, RecoveryTask
 from tests.support.eventually import eventually
@@ -214,6 +218,15 @@ async def test_a_circuit_that_closes_by_itself_ends_what_is_scheduled() -> None:
     assert made.state() is S.IDLE
 
 
+async def test_a_circuit_that_opens_and_closes_does_not_end_what_a_person_has_scheduled() -> None:
+    made = Made(healthy())
+    made.one.schedule_recovery("payments")
+    made.one.on_circuit_state_change("payments", "open")
+    made.one.on_circuit_state_change("payments", "closed")
+    await made.step(1_000)
+    assert (made.state(), made.recovered) == (S.SUCCEEDED, ["payments"])
+
+
 async def test_what_is_manual_awaits_approval_and_what_is_cancelled_is_not_made() -> None:
     made = Made(healthy())
     made.one.schedule_recovery("payments", RecoveryStrategy.MANUAL)
@@ -250,6 +263,7 @@ def test_scheduling_what_is_under_way_changes_nothing() -> None:
         ("max_retry_attempts", 0),
         ("backoff_multiplier", 0.5),
         ("backoff_multiplier", float("nan")),
+        ("backoff_multiplier", float("inf")),
         ("max_delay_ms", -1),
     ],
 )
@@ -384,3 +398,64 @@ async def test_a_time_that_was_given_up_is_not_kept() -> None:
     made.one.schedule_recovery("payments")
     assert await made.step(500) is None
     assert await made.step(500) is not None
+
+
+@pytest.mark.parametrize(("name", "state"), [("a", b"open"), ("a", ["open"]), (["a"], "open"), ("a", None), ("a", 7)])
+def test_whatever_a_circuit_is_said_to_be_nothing_is_raised(name: Any, state: Any) -> None:  # noqa: ANN401
+    made = Made()
+    made.one.on_circuit_state_change(name, state)
+    assert made.state("a") in {None, S.IDLE}
+
+
+def test_it_may_be_told_after_its_loop_was_closed() -> None:
+    one = RecoveryOrchestrator(CONSTITUTIONAL_HASH, default=healthy())
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # that a task is left pending is what is tested
+    running = loop.create_task(one.run())
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    one.on_circuit_state_change("payments", "open")
+    assert _state(one, "payments") is S.SCHEDULED
+    running.get_coro().close()  # type: ignore[union-attr]  # a coroutine
+
+
+async def test_an_attempt_that_is_cancelled_before_it_begins_is_not_made() -> None:
+    recovered: list[str] = []
+    one = RecoveryOrchestrator(CONSTITUTIONAL_HASH, recovered.append)
+    one.schedule_recovery("payments", RecoveryStrategy.IMMEDIATE)
+    async with Running(one):
+        await asyncio.sleep(0)  # run() has taken it, and the task that makes the attempt has not begun
+        assert _state(one, "payments") is S.IN_PROGRESS
+        one.cancel_recovery("payments")
+        one.schedule_recovery("orders", RecoveryStrategy.IMMEDIATE)
+        await eventually(lambda: recovered)
+    assert (_state(one, "payments"), recovered) == (S.CANCELLED, ["orders"])
+
+
+async def test_no_other_attempt_is_made_while_a_function_runs_that_has_taken_too_long() -> None:
+    goes_on, calls = threading.Event(), list[str]()
+
+    def recover(service: str) -> None:
+        calls.append(service)
+        goes_on.wait(10)
+
+    one = RecoveryOrchestrator(CONSTITUTIONAL_HASH, recover, attempt_timeout=timedelta(milliseconds=20))
+    one.schedule_recovery("payments", RecoveryStrategy.IMMEDIATE)
+    await one.step()
+    assert (_state(one, "payments"), await one.step(), len(calls)) == (S.SCHEDULED, None, 1)
+    task = one.get_task("payments")
+    assert task is not None
+    assert task.why.endswith("it waits for the function of the attempt before, which still runs")
+    async with Running(one):
+        goes_on.set()
+        await eventually(lambda: len(calls) == 2)
+
+
+def test_a_delay_costs_as_little_however_many_attempts_there_were() -> None:
+    for multiplier in (Fraction(1.1), Fraction(1.000001), Fraction(1e300)):
+        began = time.perf_counter()
+        delay = delay_ms(
+            RecoveryStrategy.EXPONENTIAL_BACKOFF, 50_000, initial_ms=1_000, multiplier=multiplier, max_ms=60_000
+        )
+        assert time.perf_counter() - began < 0.05
+        assert delay == (1_051 if multiplier < 1.01 else 60_000)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlers.recovery.machine import Phase
-from handlers.recovery.rows import OPENING, PLACES, Breaker, Places, Service, Waiting, service_key, waiting_key
+from handlers.recovery.rows import OPENING, PLACES, Breaker, Places, Service, Waiting, timer_key, waiting_key
 from handlers.recovery.transitions import TRANSITIONS
 from schemas.recovery import RecoveryState
 from tests.support.product import HASH, NEXT_HASH
@@ -147,9 +147,9 @@ class World:
             if waiting_key(service) in found:
                 waiting.add(service)
                 assert row.task.state is RecoveryState.SCHEDULED
-                assert rows[service_key(service)].due_ms is None
+                assert timer_key(service) not in rows
             elif row.task.state is RecoveryState.SCHEDULED:
-                assert rows[service_key(service)].due_ms == row.task.due
+                assert rows[timer_key(service)].due_ms == row.task.due
             running += row.task.state is RecoveryState.IN_PROGRESS and row.task.phase is not Phase.HELD
         places = found.get(PLACES, Places())
         assert isinstance(places, Places)

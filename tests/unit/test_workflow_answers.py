@@ -134,6 +134,17 @@ def test_a_start_that_is_refused_is_rejected_and_told() -> None:
     assert len(lane.answers) == 1
 
 
+def test_a_start_that_comes_again_is_told_how_the_workflow_stands_also_if_others_have_started_it() -> None:
+    lane = Asking("do_a")
+    given = definition(node("a", **ONCE))
+    lane.start(given, tenant_id="recovery")
+    lane.begin(node("a", **ONCE))
+    assert (lane.answers[-1].state, lane.answers[-1].commanded) == (WorkflowState.RUNNING, True)
+    lane.answer(lane.last("a"), result="well")
+    lane.begin(node("a", **ONCE))
+    assert [one.state for one in lane.answers] == [WorkflowState.RUNNING, WorkflowState.COMPLETED]
+
+
 def test_what_workers_write_is_never_taken_for_an_agents_command() -> None:
     lane = Asking("do_a")
     said = {"command": "start", "command_id": str(uuid.uuid4()), "workflow_id": "w", "tenant_id": "recovery"}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from handlers.gateway import REASONS, Admission, Admitted, Refused
+from handlers.gateway import REASONS, RESERVED_REASONS, Admission, Admitted, Refused
 from schemas import policy as policies
 from schemas.policy import AcceptedHash
 from schemas.reasons import Reason
@@ -331,6 +331,27 @@ def test_a_hostile_record_is_refused_with_its_reason_and_where(
     assert said in refused.detail
     assert refused.detail
     assert HASH not in refused.detail
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"tenant_id": "recovery"}, "tenant_id recovery is"),
+        ({"workflow_id": "recovery.payments.1800000001000.1"}, "workflow ids that begin with recovery. are"),
+    ],
+)
+def test_nobody_outside_starts_a_workflow_in_the_name_of_the_recovery_agent(
+    changes: dict[str, object], said: str
+) -> None:
+    refused = ADMISSION.decide(encoded(**changes), (), PUBLISHED, NOW_MS)
+    assert isinstance(refused, Refused)
+    assert refused.reason in RESERVED_REASONS
+    assert said in refused.detail
+
+
+def test_operators_may_act_on_a_workflow_of_the_recovery_agents() -> None:
+    value = encoded("cancel", tenant_id="recovery", workflow_id="recovery.payments.1800000001000.1")
+    assert isinstance(ADMISSION.decide(value, (), PUBLISHED, NOW_MS), Admitted)
 
 
 def test_every_reason_of_a_gateway_has_its_example_among_commands() -> None:
