@@ -11,7 +11,7 @@ from handlers.senders import Sent
 from schemas import envelope, topics
 from schemas.breaker import BreakerEvent
 from schemas.decision import Decision
-from schemas.deliberation import key_of
+from schemas.deliberation import CHANGE_POLICY, POLICY_TENANT, key_of
 from schemas.effects import Headers
 from schemas.message import AgentMessage
 from schemas.policy import PublishedPolicy
@@ -29,6 +29,13 @@ def _who_asks(command: WorkflowCommand) -> Sent | Ordered | None:
     if command.command is CommandKind.START:
         return Sent(command.tenant_id, command.requested_by)
     return Ordered(command.requested_by) if command.command in OPERATORS_COMMANDS else None
+
+
+def _who_sent(message: AgentMessage) -> Sent:
+    """A proposal of a policy may be signed by an approver: else strangers could use up all the room that it has."""
+    action = None if message.payload is None else message.payload.action
+    is_proposal = action is not None and action.tool == CHANGE_POLICY and message.tenant_id == POLICY_TENANT
+    return Sent(message.tenant_id, message.from_agent, proposes=is_proposal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +56,7 @@ ROUTES = (
         Admission(
             AgentMessage,
             lambda message: message.conversation_id.lower(),
-            who=lambda message: Sent(message.tenant_id, message.from_agent),
+            who=_who_sent,
         ),
     ),
     Route(
