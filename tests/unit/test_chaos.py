@@ -16,6 +16,7 @@ from schemas.breaker import BreakerEventKind, BreakerState
 from schemas.chaos import EVERYTHING, ChaosState
 from schemas.policy import AcceptedHash, ChaosLimits
 from schemas.reasons import Reason
+from schemas.recovery import RecoveryState
 from streams.agents.gateway import ROUTES
 from tests.support.chaotic import (
     HOUR,
@@ -34,6 +35,7 @@ from tests.support.chaotic import (
     signed,
 )
 from tests.support.product import HASH, NEXT_HASH
+from tests.support.recovered import Recovered
 from tests.support.signing import approver, public
 
 (ADMISSION,) = [route.admission for route in ROUTES if route.agent == topics.GATEWAY_CHAOS]
@@ -135,9 +137,10 @@ def test_a_forced_breaker_is_open_for_as_long_as_the_scenario_and_retired_with_i
     assert (opened.instance, opened.ttl_s, opened.sequence) == (f"chaos.{scenario_id(0)}", 10, 0)
     assert [one.key for one in desk.on(topics.BREAKERS)] == [b"bank"]
     desk.pass_time(10 * SECOND)
-    _, retired = desk.breakers
-    assert (retired.kind, retired.instance, retired.sequence) == (BreakerEventKind.RETIRED, opened.instance, 1)
-    assert retired.event_id != opened.event_id
+    _, closed, retired = desk.breakers
+    assert (closed.kind, closed.state, closed.sequence) == (BreakerEventKind.STATE_CHANGE, BreakerState.CLOSED, 1)
+    assert (retired.kind, retired.instance, retired.sequence) == (BreakerEventKind.RETIRED, opened.instance, 2)
+    assert len({one.event_id for one in desk.breakers}) == 3
 
 
 @pytest.mark.parametrize("stop", [order("stop", scenario_id=scenario_id(0)), order("stop_all")])
@@ -145,18 +148,36 @@ def test_a_stop_takes_a_forced_breaker_back(stop: dict[str, Any]) -> None:
     desk = ChaosDesk()
     desk.take(forced())
     desk.take(stop)
-    assert [one.kind for one in desk.breakers] == [BreakerEventKind.STATE_CHANGE, BreakerEventKind.RETIRED]
+    kinds = [BreakerEventKind.STATE_CHANGE, BreakerEventKind.STATE_CHANGE, BreakerEventKind.RETIRED]
+    assert [one.kind for one in desk.breakers] == kinds
+
+
+@pytest.mark.parametrize("stop", [order("stop", scenario_id=scenario_id(0)), order("stop_all")])
+def test_a_recovery_that_a_forced_breaker_has_scheduled_becomes_idle_as_the_scenario_is_stopped(
+    stop: dict[str, Any],
+) -> None:
+    desk, recovery = ChaosDesk(), Recovered()
+    desk.take(forced())
+    recovery.breaker(**desk.breakers[0].model_dump(mode="json", exclude_none=True))
+    assert recovery.state("bank") is RecoveryState.SCHEDULED
+    desk.take(stop)
+    for event in desk.breakers[1:]:
+        recovery.breaker(**event.model_dump(mode="json", exclude_none=True))
+    assert recovery.state("bank") is RecoveryState.IDLE
 
 
 def test_the_health_of_a_service_is_as_before_once_the_breaker_is_taken_back() -> None:
     desk = ChaosDesk()
     desk.take(forced())
     desk.take(order("stop_all"))
-    opened, retired = desk.breakers
+    opened, closed, retired = desk.breakers
     row = folded(None, opened, Place(0, 0), T0, is_critical=False)
     assert row is not None
     assert row.open_breakers == 1
-    row = folded(row, retired, Place(0, 1), T0, is_critical=False)
+    row = folded(row, closed, Place(0, 1), T0, is_critical=False)
+    assert row is not None
+    assert row.open_breakers == 0
+    row = folded(row, retired, Place(0, 2), T0, is_critical=False)
     assert row is not None
     assert row.breakers == ()
 
