@@ -85,7 +85,7 @@ def test_an_emergency_stop_ends_all_of_it_and_says_what_it_was() -> None:
     assert {desk.status(number).state for number in (0, 1)} == {ChaosState.STOPPED}
     assert [one.stopped for one in desk.emergency_stops] == [(scenario_id(0), scenario_id(1))]
     assert desk.emergency_stops[0].command_id == stop["command_id"]
-    desk.take(run(2))
+    desk.take(run(2, at_ms=T0 + 1))
     assert desk.status(2).state is ChaosState.IN_FORCE
 
 
@@ -235,6 +235,18 @@ def _it_was_stopped(desk: ChaosDesk) -> None:
     desk.take(order("stop_all"))
 
 
+def _all_was_stopped(desk: ChaosDesk) -> None:
+    desk.take(order("stop_all"))
+
+
+def _it_was_refused(desk: ChaosDesk) -> None:
+    _three_are_in_force(desk)
+    desk.take(ORDERED)
+    desk.take(order("stop", scenario_id=scenario_id(1)))
+    desk.written = [one for one in desk.written if one.topic != "t.rejected"]
+
+
+ORDERED = run(0)
 STOP = order("stop", scenario_id=scenario_id(0))
 REFUSALS: list[tuple[Reason, Callable[[ChaosDesk], None], dict[str, Any]]] = [
     (Reason.NO_CHAOS, _chaos_is_not_allowed, run()),
@@ -248,6 +260,10 @@ REFUSALS: list[tuple[Reason, Callable[[ChaosDesk], None], dict[str, Any]]] = [
     (Reason.TOO_LONG, _five_seconds_are_allowed, run()),
     (Reason.TOO_MANY_SCENARIOS, _three_are_in_force, run()),
     (Reason.VALID_TOO_LONG, _nothing, run(at_ms=T0 + HOUR)),
+    (Reason.VALID_TOO_LONG, _nothing, order("stop_all", at_ms=T0 + HOUR)),
+    (Reason.VALID_TOO_LONG, _it_was_there, order("stop", at_ms=T0 + HOUR, scenario_id=scenario_id(0))),
+    (Reason.REPLAYED, _it_was_refused, ORDERED),
+    (Reason.STOPPED_SINCE, _all_was_stopped, run(0)),
     (Reason.DUPLICATE_SCENARIO, _it_was_there, run(0)),
     (Reason.DUPLICATE_SCENARIO, _it_was_stopped, run(0)),
     (Reason.DUPLICATE_SCENARIO, _it_was_there, run(0, scenario_id=scenario_id(0).upper())),
@@ -265,8 +281,27 @@ def test_each_refusal_has_its_reason_and_changes_nothing(
     rows, written = desk.rows, len(desk.on(topics.CHAOS))
     desk.take(said)
     assert desk.reasons == [reason]
-    assert (desk.rows, len(desk.on(topics.CHAOS))) == (rows, written)
+    remembered = {f"command/{said['command_id']}"}
+    assert ({*desk.rows} - remembered, len(desk.on(topics.CHAOS))) == ({*rows} - remembered, written)
     assert desk.on(topics.REJECTED)[0].headers[envelope.SOURCE] == b"t.in.chaos/0/7"
+
+
+def test_an_emergency_stop_is_acted_on_once_and_remembered_until_no_run_from_before_can_pass() -> None:
+    desk = ChaosDesk()
+    stop, late = signed(order("stop_all")), run(1, expires_at="2027-01-15T08:10:00Z")
+    desk.take_bytes(*stop)
+    desk.pass_time(MINUTE)
+    desk.take(run(0, at_ms=desk.at_ms))
+    assert desk.status().state is ChaosState.IN_FORCE
+    desk.take_bytes(*stop)
+    assert desk.status().state is ChaosState.IN_FORCE
+    desk.take(late)
+    assert desk.reasons == [Reason.REPLAYED, Reason.STOPPED_SINCE]
+    desk.pass_time(9 * MINUTE - 1)
+    desk.take({**late, "command_id": order("run")["command_id"]})
+    assert desk.reasons[2:] == [Reason.STOPPED_SINCE]
+    desk.pass_time(1)
+    assert desk.rows == ["in-force", f"scenario/{scenario_id(0)}"]
 
 
 def test_no_reason_is_without_an_example() -> None:

@@ -166,7 +166,7 @@ def test_in_the_end_nothing_is_in_force_and_nothing_is_left(steps: list[object])
 
 
 def _ended_rows(desk: ChaosDesk) -> list[str]:
-    return [row for row in desk.rows if row == "in-force" or row.startswith("scenario/")]
+    return [row for row in desk.rows if row in {"in-force", "stopped-all"} or row.startswith("scenario/")]
 
 
 @settings(deadline=None, max_examples=100)
