@@ -3,15 +3,19 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 from prometheus_client import CollectorRegistry
 
 from compensation.activities import ActivityContext, activity
+from handlers.chaos.targets import PROTECTED
+from schemas import topics
 from schemas.activity import Direction, Outcome
 from schemas.chaos import EVERYTHING, ChaosParameters, ChaosState, ChaosStatus, ChaosType
+from streams import worker_process
 from streams.activities.calling import Answer
 from streams.chaos.board import ChaosBoard
 from streams.chaos.calls import CallChaos
@@ -19,6 +23,7 @@ from streams.chaos.chance import Chance
 from streams.chaos.errors import InjectedError
 from streams.chaos.exhaustion import Exhaustion
 from streams.chaos.lanes import LaneChaos
+from streams.cli import run as running
 from streams.engine.records import InputRecord
 from streams.metrics import ChaosMeasures
 from streams.supervisor import lane_worker
@@ -434,7 +439,9 @@ async def test_a_processor_is_burnt_in_part_and_the_loop_lives() -> None:
     assert rounds > 20
 
 
-@pytest.mark.parametrize("residents", [("agent:triage", "agent:deliberation"), ("agent:orchestrator",)])
+@pytest.mark.parametrize(
+    "residents", [("agent:triage", "agent:deliberation"), ("agent:orchestrator",), ("agent:triage", "queue:audit")]
+)
 async def test_a_process_is_not_touched_where_the_radius_leaves_out_what_runs_there(residents: tuple[str, ...]) -> None:
     process, exhaustion, full = exhausting(*residents)
     process.takes(full)
@@ -473,3 +480,56 @@ def test_only_a_worker_that_is_started_with_chaos_lets_it_in() -> None:
         *("-m", "streams.worker_process", "--with-parent", "--chaos"),
         *("--number", "1", "triage"),
     )
+
+
+def started(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[Result, list[list[str]]]:
+    """What `acgs run` says, and the arguments of the processes it would start."""
+    found: list[list[str]] = []
+
+    def supervisor(arguments: Callable[[int], Sequence[str]], *, workers: int) -> None:
+        found.append([*arguments(0), str(workers)])
+
+    async def until_stopped(*_: None) -> None:
+        pass
+
+    monkeypatch.setattr(running, "Supervisor", supervisor)
+    monkeypatch.setattr(running, "_until_stopped", until_stopped)
+    monkeypatch.setenv("ACGS_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    return CliRunner().invoke(running.run, arguments), found
+
+
+@pytest.mark.parametrize(
+    ("agents", "words"),
+    [
+        (("triage", "chaos", "gateway-decisions"), "chaos, gateway-decisions"),
+        (("gateway-chaos",), "gateway-chaos"),
+        (("health-table",), "health-table"),
+    ],
+)
+def test_what_chaos_is_never_done_to_is_not_started_with_it(
+    monkeypatch: pytest.MonkeyPatch, agents: tuple[str, ...], words: str
+) -> None:
+    told, found = started(monkeypatch, "--chaos", *agents)
+    assert (told.exit_code, found) == (2, [])
+    assert words in told.output
+    assert started(monkeypatch, *agents)[0].exit_code == 0
+
+
+def test_all_agents_with_chaos_are_all_but_the_protected_ones_which_run_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    told, (chaotic, apart, health) = started(monkeypatch, "--chaos", "--workers", "3")
+    assert told.exit_code == 0
+    assert "--chaos" in chaotic
+    assert "--chaos" not in apart
+    assert {one for one in apart if one in topics.LANE_AGENTS} == {"chaos", "gateway-chaos", "gateway-decisions"}
+    assert {one for one in (*chaotic, *apart) if one in topics.LANE_AGENTS} == {*topics.LANE_AGENTS}
+    assert not {*chaotic} & PROTECTED.keys()
+    assert (apart[apart.index("--number") + 1], health[-2:]) == ("3", ["4", "1"])
+
+
+@pytest.mark.parametrize("agents", [(), ("triage", "chaos")])
+def test_a_worker_refuses_to_run_what_is_protected_with_chaos(
+    capsys: pytest.CaptureFixture[str], agents: tuple[str, ...]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        worker_process.main(["--chaos", *agents])
+    assert "chaos" in capsys.readouterr().err
