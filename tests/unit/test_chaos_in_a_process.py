@@ -84,8 +84,8 @@ class Process:
         for one in said:
             self.takes_bytes(one.scenario_id, one.model_dump_json().encode())
 
-    def takes_bytes(self, key: str, value: bytes | None) -> None:
-        self.board.take(InputRecord("t.chaos", 0, next(self._offsets), T0, key.encode(), value, ()))
+    def takes_bytes(self, key: str, value: bytes | None, *, at_ms: int = 0) -> None:
+        self.board.take(InputRecord("t.chaos", 0, next(self._offsets), at_ms, key.encode(), value, ()))
 
     @property
     def names(self) -> list[str]:
@@ -106,6 +106,19 @@ class Clocks:
 
 
 # When it is in force
+
+
+def test_a_machine_whose_clock_is_behind_ends_it_by_the_brokers() -> None:
+    clocks = Clocks()
+    clocks.wall_ms -= 3_600_000
+    process = Process(clocks.board())
+    process.takes(status(0), status(1, duration_ms=20_000))
+    process.takes_bytes("another", None, at_ms=T0 + 9_999)
+    assert process.names == [scenario_id(0), scenario_id(1)]
+    process.takes_bytes("another", None, at_ms=T0 + 10_000)
+    assert process.names == [scenario_id(1)]
+    process.takes(status(0))  # read again, as after a restart
+    assert process.names == [scenario_id(1)]
 
 
 def test_a_scenario_is_in_force_until_its_time_is_over_and_needs_nobody_to_end_it() -> None:
