@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from schemas.activity import Direction, Outcome
 from schemas.chaos import EVERYTHING, ChaosParameters, ChaosState, ChaosStatus, ChaosType
 from streams import worker_process
 from streams.activities.calling import Answer
+from streams.chaos import process as chaos_process
 from streams.chaos.board import ChaosBoard
 from streams.chaos.calls import CallChaos
 from streams.chaos.chance import Chance
@@ -153,6 +155,33 @@ def test_nothing_is_in_force_before_all_of_the_topic_has_been_read() -> None:
     assert process.names == []
     board.became_whole()
     assert process.names == [scenario_id(0)]
+
+
+class _Unanswered:
+    """A follower whose broker is away after it has answered twice."""
+
+    def __init__(self) -> None:
+        self.answers = 2
+
+    async def seen(self) -> None:
+        self.answers -= 1
+        if self.answers < 0:
+            await asyncio.Event().wait()
+
+
+async def test_a_process_that_is_cut_off_from_the_broker_loses_sight_of_what_is_in_force(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert timedelta(seconds=10) == chaos_process.LOOK_EVERY + chaos_process.SIGHT
+    monkeypatch.setattr(chaos_process, "LOOK_EVERY", timedelta(milliseconds=20))
+    monkeypatch.setattr(chaos_process, "SIGHT", timedelta(milliseconds=100))
+    process, follower = Process(), _Unanswered()
+    process.takes(now())
+    keeping = asyncio.create_task(chaos_process.keep_sight(follower, process.board))  # type: ignore[arg-type]
+    await eventually(lambda: follower.answers < 0)
+    assert process.names == [scenario_id(0)]
+    assert "nothing was read of it" in str(await keeping)
+    assert process.names == []
 
 
 def test_while_the_topic_cannot_be_followed_nothing_is_in_force() -> None:
