@@ -420,6 +420,7 @@ def test_at_the_gateway_nobody_passes_whom_the_policy_does_not_name(operators: t
         ({"blast_radius": ["agent:triage"] * 33}, Reason.INVALID_VALUE),
         ({"target": "triage"}, Reason.INVALID_VALUE),
         ({"target": "lane:triage"}, Reason.INVALID_VALUE),
+        ({"target": "lane:triage/\u0661"}, Reason.INVALID_VALUE),
         ({"target": "service:bank"}, Reason.INVALID_VALUE),
         ({"chaos_type": "havoc"}, Reason.INVALID_VALUE),
         ({"parameters": {}}, Reason.INVALID_VALUE),
