@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -249,4 +250,6 @@ def _shown(name: str) -> str:
 
 
 def _text(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="seconds")
+    with suppress(OverflowError):  # the first day that there is, in a zone in whose UTC it is none: shown as it is
+        time = time.astimezone(UTC)
+    return time.isoformat(timespec="seconds")

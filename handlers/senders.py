@@ -12,10 +12,11 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 
 class Sent(NamedTuple):
-    """Who a record says has sent it."""
+    """Who a record says has sent it; `proposes`: it proposes a policy, which approvers may sign with their own keys."""
 
     tenant_id: str
     agent: str
+    proposes: bool = False
 
 
 def check(sent: Sent, value: bytes, headers: Headers, published: PublishedPolicy, now_ms: int) -> Refused | None:
@@ -25,8 +26,12 @@ def check(sent: Sent, value: bytes, headers: Headers, published: PublishedPolicy
     """
     if not claims_signature(headers):
         return None
-    sender = published.policy.sender(*sent)
-    if sender is None:
-        detail = f"epoch {published.policy.epoch} has no sender {sent.agent!a} of tenant {sent.tenant_id!a}"
+    policy = published.policy
+    sender, approver = policy.sender(sent.tenant_id, sent.agent), policy.approver(sent.agent)
+    keys = () if sender is None else sender.keys
+    if sent.proposes and approver is not None:
+        keys = (*keys, *approver.keys)
+    elif sender is None:
+        detail = f"epoch {policy.epoch} has no sender {sent.agent!a} of tenant {sent.tenant_id!a}"
         return Refused(Reason.UNKNOWN_SENDER, detail)
-    return unproven(f"sender {sent.agent!a}", sender.keys, value, headers, now_ms)
+    return unproven(f"sender {sent.agent!a}", keys, value, headers, now_ms)

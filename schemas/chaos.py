@@ -65,7 +65,9 @@ SUITS: dict[ChaosType, frozenset[TargetKind]] = {
 }
 """Which targets a type of chaos can be done to."""
 
-TargetText = Annotated[str, Field(pattern=r"^(agent|queue|activity|service):[^*]{1,200}$|^lane:[^*/]{1,200}/\d{1,5}$")]
+TargetText = Annotated[
+    str, Field(pattern=r"^(agent|queue|activity|service):[^*]{1,200}$|^lane:[^*/]{1,200}/[0-9]{1,5}$")
+]
 """A target: its kind, a colon, its name. A lane's name is its agent, a slash and its number."""
 
 TargetPattern = Annotated[str, Field(pattern=r"^(agent|lane|queue|activity|service):.{1,200}$")]
@@ -143,6 +145,15 @@ def check_fit(chaos_type: ChaosType, target: str, parameters: ChaosParameters) -
     if kind not in SUITS[chaos_type]:
         kinds = ", ".join(sorted(SUITS[chaos_type]))
         raise ValueError(f"{chaos_type} cannot be done to {kind}:..., but to {kinds}")
+    check_parameters(chaos_type, parameters)
+
+
+def check_parameters(chaos_type: ChaosType, parameters: ChaosParameters) -> None:
+    """That the parameters are the type's.
+
+    Raises:
+        ValueError: they are not; the words say what is wrong.
+    """
     given = set(parameters.model_dump(exclude_none=True))
     if strange := sorted(given - _TAKES[chaos_type]):
         raise ValueError(f"{', '.join(strange)} does not belong to {chaos_type}")

@@ -16,6 +16,8 @@ from schemas.registry import OWNER
 
 CHANGE_POLICY = "change_policy"
 """The tool of an action that proposes the next epoch of the policy: its argument `document` is that epoch."""
+POLICY_TENANT = "policy"
+"""The tenant that proposals bear: they belong to none."""
 POLICY_TIER = "policy"
 POLICY_KEY = "policy"
 """What every item that changes the policy is keyed by: one lane decides on all of them, in order."""

@@ -79,6 +79,7 @@ class Reason(StrEnum):
     DUPLICATE_SCENARIO = "duplicate_scenario"
     UNKNOWN_SCENARIO = "unknown_scenario"
     SCENARIO_ENDED = "scenario_ended"
+    STOPPED_SINCE = "stopped_since"
 
 
 MEANINGS: dict[Reason, str] = {
@@ -143,7 +144,7 @@ MEANINGS: dict[Reason, str] = {
     Reason.OPERATES_REQUESTER: "the approver and who asks count as one person: `operates` joins them",
     Reason.ALREADY_VOTED: "the approver has voted on this item",
     Reason.SAME_PERSON: "somebody who counts as the same person has voted on this item",
-    Reason.REPLAYED: "this decision has been counted before",
+    Reason.REPLAYED: "this decision, or this command, has come before",
     Reason.NO_CHAOS: "the policy in force allows no chaos",
     Reason.PROTECTED_TARGET: "chaos is never done to this target, whatever the policy says",
     Reason.UNKNOWN_TARGET: "there is no such agent or queue",
@@ -154,6 +155,7 @@ MEANINGS: dict[Reason, str] = {
     Reason.VALID_TOO_LONG: "the command could be replayed for longer than 10 minutes from now",
     Reason.DUPLICATE_SCENARIO: "there is, or was, a scenario of this id",
     Reason.UNKNOWN_SCENARIO: "there is no scenario of this id, or it has ended and is forgotten",
+    Reason.STOPPED_SINCE: "everything has been stopped since the command was made",
     Reason.SCENARIO_ENDED: "the scenario has ended already",
 }
 """What each code means, in words for people."""

@@ -13,6 +13,8 @@ from streams.errors import StreamsError
 _WAIT_MS = 1_000
 """How long one call waits for records. They are handed on as soon as they come."""
 
+_LOOK_S = 0.05
+
 
 class Follower:
     """Hands every committed record that is written after start() to `take`, in the order of its partition.
@@ -67,6 +69,22 @@ class Follower:
                 await self._task
         if self._consumer is not None:
             await client.close(self._consumer, self._settings.turn_timeout)
+
+    async def seen(self) -> None:
+        """Returns once all that is written by now has been handed on: so long does the broker answer and is followed.
+
+        Waits for as long as it is not.
+
+        Raises:
+            BrokerError: the broker cannot be reached or refuses.
+        """
+        if self._consumer is None:
+            raise RuntimeError("start() first")
+        with told_errors(self._settings):
+            ends = await self._consumer.end_offsets(list(self._consumer.assignment()))
+            for partition, end in ends.items():
+                while await self._consumer.position(partition) < end:  # noqa: ASYNC110  # Kafka tells nobody
+                    await asyncio.sleep(_LOOK_S)
 
     async def _follow(self, consumer: Consumer) -> None:
         try:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import orjson
 from pydantic import ValidationError
 
-from schemas.deliberation import CHANGE_POLICY, DeliberationStatus
+from schemas import envelope
+from schemas.deliberation import CHANGE_POLICY, POLICY_TENANT, DeliberationStatus
 from schemas.message import AgentMessage
 from schemas.model import MAX_NAME_CHARACTERS
 from schemas.policy import Policy
@@ -18,14 +19,17 @@ from streams import control, policy_changes
 from streams.approvals import ApprovalClient, ItemRefusedError, PendingItem
 from streams.engine.client import EngineSettings
 from streams.errors import PolicyRefusedError
+from streams.keys import SigningKey
 from streams.texts import require_text
 
-TENANT = "policy"
-"""The tenant that proposals bear: they belong to none."""
 
-
-async def propose(settings: EngineSettings, document: Policy, proposer: str) -> DeliberationStatus:
+async def propose(
+    settings: EngineSettings, document: Policy, proposer: str, key: SigningKey | None = None
+) -> DeliberationStatus:
     """Puts the next epoch before its owners; returns how the item stands once it waits.
+
+    With the proposer's `key`, an approver's, it is signed, and has room of its own: proposals that nobody has signed
+    share theirs, which whoever may write messages can use up.
 
     Raises:
         UnfitTextError: the proposer's name is empty, too long or no text.
@@ -49,9 +53,10 @@ async def propose(settings: EngineSettings, document: Policy, proposer: str) -> 
     if len(value) > MAX_MESSAGE_BYTES:
         raise PolicyRefusedError(f"the proposal has {len(value)} bytes, allowed are {MAX_MESSAGE_BYTES}")
     said = AgentMessage.model_validate_json(value)
+    headers = () if key is None else ((envelope.SIGNATURE, key.message_signature(value)),)
     async with ApprovalClient(settings) as client:
         try:
-            return await client.hold(said.message_id, said.conversation_id, value)
+            return await client.hold(said.message_id, said.conversation_id, value, headers)
         except ItemRefusedError as refused:
             if refused.reason == Reason.EPOCH_PENDING:
                 raise PolicyRefusedError(
@@ -75,7 +80,7 @@ def _message(document: Policy, in_force: Policy, proposer: str) -> dict[str, obj
         "message_type": "governance_request",
         "priority": 2,
         "constitutional_hash": next((one.hash for one in hashes if one.until is None), hashes[0].hash),
-        "tenant_id": TENANT,
+        "tenant_id": POLICY_TENANT,
         "created_at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     }
 

@@ -34,13 +34,13 @@ class WorkerEvent:
     status: int | None = None
 
 
-def lane_worker(*agents: str, chaos: bool = False) -> Callable[[int], Sequence[str]]:
+def lane_worker(*agents: str, chaos: bool = False, first: int = 0) -> Callable[[int], Sequence[str]]:
     """The arguments of Python for a worker of these agents (all if none is named), by its number.
 
-    With `chaos`, operators may have chaos done there.
+    With `chaos`, operators may have chaos done there. Workers are numbered from `first`, as their metrics ports are.
     """
     options = ("--with-parent", *(("--chaos",) if chaos else ()))
-    return lambda number: ("-m", "streams.worker_process", *options, "--number", str(number), *agents)
+    return lambda number: ("-m", "streams.worker_process", *options, "--number", str(first + number), *agents)
 
 
 def health_worker(first: int) -> Callable[[int], Sequence[str]]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
 
+from handlers.chaos.targets import PROTECTED
 from schemas import topics
 from streams import agents, control, logs, loop
 from streams.agents.naming import Naming
@@ -67,7 +68,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--with-parent", action="store_true", help="end when standard input does")
     parser.add_argument("--chaos", action="store_true", help="let chaos be done here that operators order")
     parser.add_argument("agents", nargs="*", help="agents to run; all without any")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    protected = [agent for agent in options.agents or topics.LANE_AGENTS if agent in PROTECTED]
+    if options.chaos and protected:
+        parser.error(f"chaos is never done to {', '.join(protected)}: run them in a process without --chaos")
+    return options
 
 
 if __name__ == "__main__":

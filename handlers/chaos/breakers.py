@@ -12,6 +12,11 @@ from schemas.policy import PublishedPolicy
 BREAKER = "chaos"
 """The name of every breaker that is forced open."""
 _MAX_REASON = 500
+_OPENS = ((0, BreakerEventKind.STATE_CHANGE, BreakerState.OPEN),)
+_ENDS = (
+    (1, BreakerEventKind.STATE_CHANGE, BreakerState.CLOSED),
+    (2, BreakerEventKind.RETIRED, BreakerState.CLOSED),
+)
 
 
 def instance_of(scenario_id: str) -> str:
@@ -20,32 +25,38 @@ def instance_of(scenario_id: str) -> str:
 
 
 def forced(status: ChaosStatus, source: str, published: PublishedPolicy, now_ms: int) -> list[Publish]:
-    """What the scenario, as it now stands, says of a service's breaker: that it is open, or that it is no more.
+    """What the scenario, as it now stands, says of a service's breaker: that it is open, or closed and then no more.
 
+    It closes first, since one that is only gone says nothing of its service: a recovery that waits would go on waiting.
     None of another type, and none of activities, whose workers refuse calls themselves. It holds for as long as the
     scenario does: should nobody take it back, it falls silent.
     """
     target = Target.of(status.target)
     if status.chaos_type is not ChaosType.CIRCUIT_BREAKER or target.kind is not TargetKind.SERVICE:
         return []
-    is_open = status.state is ChaosState.IN_FORCE
-    kind = BreakerEventKind.STATE_CHANGE if is_open else BreakerEventKind.RETIRED
-    event = BreakerEvent(
-        event_id=str(uuid5(UUID(status.scenario_id), kind)),
-        kind=kind,
-        service=target.name,
-        breaker=BREAKER,
-        instance=instance_of(status.scenario_id),
-        sequence=0 if is_open else 1,
-        state=BreakerState.OPEN if is_open else BreakerState.CLOSED,
-        reason=f"chaos {status.name!a} by {status.requested_by!a}: {status.reason}"[:_MAX_REASON],
-        at=instant(now_ms),
-        ttl_s=-(-status.duration_ms // 1_000),
-        constitutional_hash=status.constitutional_hash,
-    )
+    said = _OPENS if status.state is ChaosState.IN_FORCE else _ENDS
     headers: Headers = (
         (envelope.VERSION, envelope.CURRENT_VERSION),
         (envelope.SOURCE, source.encode()),
         (envelope.POLICY, published.reference.encode()),
     )
-    return [Publish(topics.BREAKERS, target.name, event.model_dump_json(exclude_none=True).encode(), headers)]
+    events = [
+        BreakerEvent(
+            event_id=str(uuid5(UUID(status.scenario_id), str(sequence))),
+            kind=kind,
+            service=target.name,
+            breaker=BREAKER,
+            instance=instance_of(status.scenario_id),
+            sequence=sequence,
+            state=state,
+            reason=f"chaos {status.name!a} by {status.requested_by!a}: {status.reason}"[:_MAX_REASON],
+            at=instant(now_ms),
+            ttl_s=-(-status.duration_ms // 1_000),
+            constitutional_hash=status.constitutional_hash,
+        )
+        for sequence, kind, state in said
+    ]
+    return [
+        Publish(topics.BREAKERS, target.name, event.model_dump_json(exclude_none=True).encode(), headers)
+        for event in events
+    ]

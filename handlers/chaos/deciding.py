@@ -4,10 +4,23 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
-from handlers.chaos.admitting import ADMISSION
+from handlers.chaos.admitting import ADMISSION, KEY
 from handlers.chaos.breakers import forced
-from handlers.chaos.rows import IN_FORCE, InForce, Row, ScenarioRow, decode, encode, scenario_key
+from handlers.chaos.rows import (
+    IN_FORCE,
+    STOPPED_ALL,
+    CommandRow,
+    InForce,
+    Row,
+    ScenarioRow,
+    StoppedAll,
+    command_key,
+    decode,
+    encode,
+    scenario_key,
+)
 from handlers.chaos.targets import check_target
+from handlers.deliberation.records import instant
 from handlers.gateway import OPERATOR_REASONS
 from schemas import envelope, topics
 from schemas.chaos import (
@@ -20,7 +33,7 @@ from schemas.chaos import (
     ChaosStatus,
     EmergencyStop,
 )
-from schemas.effects import Decided, Effect, Forget, Headers, Keep, Publish, Refused, Surroundings
+from schemas.effects import Decided, Effect, Forget, Headers, Keep, Publish, Refused, Reject, Surroundings
 from schemas.model import ms
 from schemas.policy import ChaosLimits, Policy
 from schemas.reasons import Reason
@@ -44,6 +57,8 @@ REASONS = frozenset(
         Reason.DUPLICATE_SCENARIO,
         Reason.UNKNOWN_SCENARIO,
         Reason.SCENARIO_ENDED,
+        Reason.REPLAYED,
+        Reason.STOPPED_SINCE,
     }
 )
 """The reasons that are given here, besides those of every gateway, which are given again."""
@@ -81,9 +96,21 @@ def command(arrived: Arrived, view: Surroundings[Row]) -> Decided[Row]:
     if isinstance(admitted, Refused):
         return admitted
     said = ChaosCommand.model_validate_json(arrived.value)
+    key = command_key(said.command_id)
+    if view.row(key) is not None:
+        return Refused(Reason.REPLAYED, f"command {said.command_id} has come before")
+    decided = _decided(said, arrived.source, view)
+    if isinstance(decided, Refused):
+        decided = [Reject(KEY.encode(), arrived.value, arrived.headers, decided)]
+    return [Keep(key, encode(CommandRow()), ms(said.expires_at)), *decided]
+
+
+def _decided(said: ChaosCommand, source: str, view: Surroundings[Row]) -> Decided[Row]:
+    if ms(said.expires_at) - view.clock_ms > MAX_VALIDITY // _MILLISECOND:
+        return Refused(Reason.VALID_TOO_LONG, f"it expires at {said.expires_at.isoformat()}, more than 10 min from now")
     match said.command:
         case ChaosOrder.RUN:
-            return _run(said, arrived.source, view)
+            return _run(said, source, view)
         case ChaosOrder.STOP:
             return _stop(said, view)
         case ChaosOrder.STOP_ALL:
@@ -96,8 +123,10 @@ def _run(said: ChaosCommand, source: str, view: Surroundings[Row]) -> Decided[Ro
     known = _find(id_, view)
     if known is not None:
         return Refused(Reason.DUPLICATE_SCENARIO, f"scenario {id_} is there already: it is {known.status.state}")
-    if ms(said.expires_at) - now > MAX_VALIDITY // _MILLISECOND:
-        return Refused(Reason.VALID_TOO_LONG, f"it expires at {said.expires_at.isoformat()}, more than 10 min from now")
+    stopped_ms = _stopped_all_ms(view)
+    if stopped_ms is not None and ms(said.created_at) <= stopped_ms:
+        detail = f"it was made at {said.created_at.isoformat()}; everything was stopped at {instant(stopped_ms)}"
+        return Refused(Reason.STOPPED_SINCE, detail)
     if policy.chaos is None:
         return Refused(Reason.NO_CHAOS, f"epoch {policy.epoch} has no table [chaos]")
     refused = check_target(said.target or "", said.blast_radius or (), policy.chaos, policy)
@@ -163,6 +192,7 @@ def _stop_all(said: ChaosCommand, view: Surroundings[Row]) -> Decided[Row]:
     return [
         *effects,
         Keep(IN_FORCE, encode(InForce())),
+        Keep(STOPPED_ALL, encode(StoppedAll(at=view.clock_ms)), view.clock_ms + MAX_VALIDITY // _MILLISECOND),
         Publish(topics.CHAOS, EVERYTHING, stop.model_dump_json().encode(), _STAMP),
     ]
 
@@ -175,8 +205,10 @@ def _stopped(said: ChaosCommand) -> _End:
 
 
 def timer(key: str, row: Row, view: Surroundings[Row]) -> Sequence[Effect[Row]]:
-    """A scenario is over, or has been for so long that it is forgotten."""
+    """A scenario is over, or has been for so long that it is forgotten; or a command could not pass any more."""
     known = decode(row)
+    if isinstance(known, CommandRow | StoppedAll):
+        return [Forget(key)]
     if not isinstance(known, ScenarioRow):
         raise TypeError(f"row {key} has no timer")
     if known.status.state is ChaosState.IN_FORCE:
@@ -213,6 +245,12 @@ def _find(id_: str, view: Surroundings[Row]) -> ScenarioRow | None:
     row = view.row(scenario_key(id_))
     known = None if row is None else decode(row)
     return known if isinstance(known, ScenarioRow) else None
+
+
+def _stopped_all_ms(view: Surroundings[Row]) -> int | None:
+    row = view.row(STOPPED_ALL)
+    known = None if row is None else decode(row)
+    return known.at if isinstance(known, StoppedAll) else None
 
 
 def _in_force(view: Surroundings[Row]) -> tuple[str, ...]:

@@ -99,7 +99,7 @@ def crowded(item: DeliberationItem, held: Held, view: Surroundings[Row]) -> str 
     if others.count >= policy.max_held_unverified or others.bytes + size > policy.max_held_unverified_bytes:
         return (
             f"senders who are not verified have {others.count} items of {others.bytes} bytes waiting here, together as "
-            "many as they may; what is signed by its sender has room of its own"
+            f"many of kind {item.kind} as they may; what is signed by its sender has room of its own"
         )
     return None
 

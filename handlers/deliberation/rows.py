@@ -168,8 +168,8 @@ def sender_key(tenant_id: str, sender: str, *, verified: bool) -> str:
 
 
 def unverified_key(kind: ItemKind) -> str:
-    """The key of what waits of all unverified senders; proposals of a policy are apart, so that none buries them."""
-    return "unverified/policy" if kind is ItemKind.POLICY else "unverified"
+    """The key of what waits of all unverified senders of a kind: a flood of one kind takes no room of the others."""
+    return f"unverified/{kind}"
 
 
 def encode(row: Known) -> Row:

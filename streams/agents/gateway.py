@@ -12,7 +12,7 @@ from handlers.senders import Sent
 from schemas import envelope, topics
 from schemas.breaker import BreakerEvent
 from schemas.decision import Decision
-from schemas.deliberation import key_of
+from schemas.deliberation import CHANGE_POLICY, POLICY_TENANT, key_of
 from schemas.effects import Headers
 from schemas.message import AgentMessage
 from schemas.policy import PublishedPolicy
@@ -43,6 +43,13 @@ def _reserved(command: WorkflowCommand) -> str | None:
     return None
 
 
+def _who_sent(message: AgentMessage) -> Sent:
+    """A proposal of a policy may be signed by an approver: else strangers could use up all the room that it has."""
+    action = None if message.payload is None else message.payload.action
+    is_proposal = action is not None and action.tool == CHANGE_POLICY and message.tenant_id == POLICY_TENANT
+    return Sent(message.tenant_id, message.from_agent, proposes=is_proposal)
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """The way in of one contract: from its public topic to its internal one."""
@@ -61,7 +68,7 @@ ROUTES = (
         Admission(
             AgentMessage,
             lambda message: message.conversation_id.lower(),
-            who=lambda message: Sent(message.tenant_id, message.from_agent),
+            who=_who_sent,
         ),
     ),
     Route(

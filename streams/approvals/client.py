@@ -9,6 +9,7 @@ from typing import Self
 from schemas import deliberation, topics
 from schemas.decision import Decision, Vote
 from schemas.deliberation import DeliberationItem, DeliberationState, DeliberationStatus, key_of
+from schemas.effects import Headers
 from streams import keys
 from streams.agents.naming import Naming
 from streams.approvals import board
@@ -137,7 +138,9 @@ class ApprovalClient:
                 answer, self._decisions, key, keys.encode(decision), f"the decision on item {decision.item_id}"
             )
 
-    async def hold(self, message_id: str, conversation_id: str, value: bytes) -> DeliberationStatus:
+    async def hold(
+        self, message_id: str, conversation_id: str, value: bytes, headers: Headers = ()
+    ) -> DeliberationStatus:
         """Publishes a message that will be held, and returns how its item stands once it is.
 
         Raises:
@@ -149,7 +152,9 @@ class ApprovalClient:
         item_id = deliberation.item_id(message_id, deliberation.digest_of(value), 0)
         with self._watches.expecting_item(item_id) as answer:
             what = f"message {message_id}"
-            return await self._sent(answer, self._messages, conversation_id, value, what, late=not_held)
+            return await self._sent(
+                answer, self._messages, conversation_id, value, what, headers=headers, late=not_held
+            )
 
     async def ended(self, item_id: str) -> DeliberationStatus:
         """Waits until an item has ended, and returns how.
@@ -167,11 +172,19 @@ class ApprovalClient:
             self._line.raise_failure()
 
     async def _sent(
-        self, answer: Answer, topic: str, key: str, value: bytes, what: str, *, late: _Late = not_taken
+        self,
+        answer: Answer,
+        topic: str,
+        key: str,
+        value: bytes,
+        what: str,
+        *,
+        headers: Headers = (),
+        late: _Late = not_taken,
     ) -> DeliberationStatus:
         """Publishes a record, and returns what the agents answer to it; `late` makes the error if they do not."""
         try:
-            return await self._line.ask(topic, key.encode(), value, answer, within=self._answer_within)
+            return await self._line.ask(topic, key.encode(), value, answer, headers=headers, within=self._answer_within)
         except UnansweredError as error:
             raise (late if error.written else not_written)(what, self._answer_within) from None
 

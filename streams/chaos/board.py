@@ -31,8 +31,9 @@ class ChaosBoard:
     """The scenarios in force.
 
     Guarantees: nothing is in force before all of the topic has been read; nor after a record says that it ended; nor
-    after `until_ms` by this machine's clock, as it is when the scenario is first seen; nor, whatever that clock says,
-    for longer than its duration from then on, however often it is read again. It needs nobody to end anything.
+    after `until_ms` by this machine's clock, as it is when the scenario is first seen, or by the broker's, as far as
+    records of the topic tell it; nor, whatever clocks say, for longer than its duration from first sight on, however
+    often it is read again. It needs nobody to end anything.
 
     Belongs to one event loop. `monotonic` is in seconds.
     """
@@ -44,6 +45,7 @@ class ChaosBoard:
         self._entries: dict[str, _Entry] = {}
         self._ends: dict[tuple[str, int], float] = {}
         self._is_whole = False
+        self._broker_ms = 0
         self._changed = asyncio.Event()
 
     # What the topic says
@@ -51,13 +53,20 @@ class ChaosBoard:
     def take(self, record: Record) -> None:
         """Takes a record of `chaos`."""
         key = (record.key or b"").decode(errors="replace")
+        self._heard_at(record.timestamp)
         if key == EVERYTHING:
             return  # each scenario that it stopped says so itself
         status = None if record.value is None else _parse(record.value)
-        if status is None or status.state is not ChaosState.IN_FORCE:
+        if status is None or status.state is not ChaosState.IN_FORCE or status.until_ms <= self._broker_ms:
             self.drop(key)
         else:
             self.put(status)
+
+    def _heard_at(self, broker_ms: int) -> None:
+        """The broker's clock is so far: this machine's may be behind."""
+        self._broker_ms = max(self._broker_ms, broker_ms)
+        for id_ in [id_ for id_, one in self._entries.items() if one.status.until_ms <= self._broker_ms]:
+            self.drop(id_)
 
     def put(self, status: ChaosStatus) -> None:
         """A scenario is in force."""

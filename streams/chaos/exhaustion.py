@@ -66,7 +66,7 @@ class Exhaustion:
     def _concerns(self, status: ChaosStatus) -> bool:
         if status.chaos_type is not ChaosType.RESOURCE_EXHAUSTION or status.target not in self._residents:
             return False
-        beside = [one for one in self._residents if Target.of(one).name not in PROTECTED]
+        beside = [one for one in self._residents if Target.of(one).agent not in PROTECTED]
         outside = sorted(one for one in beside if not any(covers(inside, one) for inside in status.blast_radius))
         if status.scenario_id not in self._told:
             self._told.add(status.scenario_id)

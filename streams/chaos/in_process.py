@@ -8,7 +8,7 @@ from typing import Final, Self
 from prometheus_client import CollectorRegistry
 
 from compensation.errors import ConstitutionalError
-from schemas.chaos import MAX_DURATION, ChaosState, ChaosStatus, ChaosType
+from schemas.chaos import MAX_DURATION, ChaosState, ChaosStatus, ChaosType, check_parameters
 from streams.chaos.board import ChaosBoard
 from streams.chaos.chance import Chance, probability
 from streams.chaos.errors import InjectedError
@@ -37,14 +37,17 @@ class ChaosRunner:
         self._board = ChaosBoard()
         self._exhaustion = Exhaustion(self._board, ChaosMeasures(CollectorRegistry()), (_HERE,))
         self._exhausting: asyncio.Task[None] | None = None
+        self._is_entered = False
 
     async def __aenter__(self) -> Self:
         self._board.became_whole()
+        self._is_entered = True
         self._exhausting = asyncio.create_task(self._exhaustion.run())
         return self
 
     async def __aexit__(self, *about: object) -> None:
         self.emergency_stop()
+        self._is_entered = False
         if self._exhausting is not None:
             self._exhausting.cancel()
             await asyncio.wait([self._exhausting])
@@ -59,10 +62,14 @@ class ChaosRunner:
 
         Raises:
             ConstitutionalError: the hash is not the one in force here.
-            ValueError: the scenario's names are too long.
+            ValueError: the scenario's names are too long, or its parameters are not its type's.
+            RuntimeError: it has not been entered, or has been left.
         """
+        if not self._is_entered:
+            raise RuntimeError("enter the runner first; once it is left, no chaos is begun")
         if constitutional_hash != self._hash:
             raise ConstitutionalError("the constitutional hash is not the one in force: no chaos is begun")
+        check_parameters(scenario.chaos_type, scenario.parameters)
         status = _begun(scenario, constitutional_hash)
         self._board.put(status)
         return status.scenario_id

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import timedelta
 
 from prometheus_client import CollectorRegistry
@@ -15,7 +15,7 @@ from streams.chaos.exhaustion import Exhaustion
 from streams.chaos.lanes import LaneChaos
 from streams.engine.client import EngineSettings
 from streams.engine.worker import Health
-from streams.errors import StreamsError
+from streams.errors import BrokerError, StreamsError
 from streams.following import Follower
 from streams.metrics import ChaosMeasures
 from streams.serving import Service
@@ -23,6 +23,8 @@ from streams.serving import Service
 _log = logging.getLogger(__name__)
 
 _RETRY = timedelta(seconds=2)
+LOOK_EVERY, SIGHT = timedelta(seconds=2), timedelta(seconds=8)
+"""How often a process makes sure that it would read an emergency stop, and how long it waits: 10 s together."""
 
 
 class Chaos:
@@ -92,6 +94,25 @@ async def _see(follower: Follower, board: ChaosBoard) -> None:
     board.became_whole()
 
 
+async def keep_sight(follower: Follower, board: ChaosBoard) -> StreamsError:
+    """Returns, with why, once the topic is out of sight: by then nothing is in force."""
+    while True:
+        await asyncio.sleep(LOOK_EVERY.total_seconds())
+        try:
+            async with asyncio.timeout(SIGHT.total_seconds()):
+                await follower.seen()
+        except TimeoutError:
+            board.lost_sight()
+            return BrokerError(f"nothing was read of it for {SIGHT.total_seconds():g} s")
+        except StreamsError as error:
+            board.lost_sight()
+            return error
+
+
+async def _keep_sight(follower: Follower, board: ChaosBoard, fail: Callable[[StreamsError], None]) -> None:
+    fail(await keep_sight(follower, board))
+
+
 async def _follow(board: ChaosBoard, settings: EngineSettings) -> None:
     """Returns never.
 
@@ -108,11 +129,16 @@ async def _follow(board: ChaosBoard, settings: EngineSettings) -> None:
     follower = Follower(settings, [topic], board.take, fail, whole=frozenset({topic}))
     try:
         await follower.start()
-        seeing = asyncio.create_task(_see(follower, board))
+        beside = [
+            asyncio.create_task(_see(follower, board)),
+            asyncio.create_task(_keep_sight(follower, board, fail)),
+        ]
         try:
             await failed
         finally:
-            seeing.cancel()
+            for task in beside:
+                task.cancel()
+            board.lost_sight()
     finally:
         failed.cancel()
         await follower.stop()

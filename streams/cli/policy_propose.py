@@ -7,6 +7,7 @@ import click
 from schemas.deliberation import DeliberationStatus
 from schemas.policy import Policy, PublishedPolicy
 from streams import policy_changes
+from streams.cli.operator_session import key_of, owner_of
 from streams.cli.output import age, clean, say, tell
 from streams.cli.policy_file import read_policy
 from streams.cli.session import engine, operator, wait_for
@@ -20,10 +21,16 @@ _GRAVE = frozenset({"owners", "operators", "approvers", "relays", "senders", "si
 by_option = click.option(
     "--as",
     "proposer",
-    default=operator,
+    default=None,
     show_default="$USER",
     metavar="NAME",
     help="Who proposes. An owner of this name cannot sign it: propose under another, such as a build job's.",
+)
+key_option = click.option(
+    "--key",
+    "key_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The signing key of an approver, who proposes then. What is signed has room of its own to wait in.",
 )
 
 
@@ -31,35 +38,58 @@ by_option = click.option(
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @click.option("--next-epoch", is_flag=True, help="Number the document: one more than what is in force.")
 @by_option
-def propose_command(file: Path, proposer: str, *, next_epoch: bool) -> None:
+@key_option
+def propose_command(file: Path, proposer: str | None, key_file: Path | None, *, next_epoch: bool) -> None:
     r"""Propose FILE (TOML) as the next epoch. Two of the owners that the policy in force names put it in force.
 
     The proposal waits like any dangerous action, with what it would change. Owners see it with 'acgs deliberation
     show' and sign it with 'acgs deliberation approve'; one veto ends it. Once two have signed, it is written to every
     partition of the control topic in one transaction.
 
+    Where proposals that nobody has signed have used up their room ('too_many_held'), sign yours with --key: an
+    approver's key, best one who is no owner, since who proposes cannot approve.
+
     \b
     Example:
       acgs policy propose --next-epoch policy.toml
       acgs deliberation approve ITEM --key ann.key
     """
+    proposer_ = _Proposer(proposer, key_file)
     document = read_policy(file)
-    _told(wait_for(_propose(engine("policy"), document, proposer, next_epoch=next_epoch)))
+    _told(wait_for(_propose(engine("policy"), document, proposer_, next_epoch=next_epoch)))
+
+
+class _Proposer:
+    """Who proposes: by name, or whoever's key it is."""
+
+    def __init__(self, name: str | None, key_file: Path | None) -> None:
+        if name is not None and key_file is not None:
+            raise click.UsageError("--as and --key exclude each other: whoever's key it is proposes.")
+        self._name, self._key_file, self._key = name, key_file, key_of(key_file)
+
+    async def propose(
+        self, settings: EngineSettings, document: Policy, current: PublishedPolicy | None
+    ) -> DeliberationStatus:
+        if self._key is None or current is None:
+            return await propose(settings, document, self._name or operator())
+        proposer = owner_of(self._key, current.policy, self._key_file)
+        return await propose(settings, document, proposer.id, self._key)
 
 
 async def _propose(
-    settings: EngineSettings, document: Policy, proposer: str, *, next_epoch: bool
+    settings: EngineSettings, document: Policy, proposer: _Proposer, *, next_epoch: bool
 ) -> DeliberationStatus:
+    current = await in_force(settings)
     if next_epoch:
-        current = await in_force(settings)
         document = document.model_copy(update={"epoch": current.policy.epoch + 1 if current else 1})
-    return await propose(settings, document, proposer)
+    return await proposer.propose(settings, document, current)
 
 
 @click.command()
 @click.option("--to", "epoch", type=click.IntRange(min=1), metavar="EPOCH", help="Default: the one before.")
 @by_option
-def rollback(epoch: int | None, proposer: str) -> None:
+@key_option
+def rollback(epoch: int | None, proposer: str | None, key_file: Path | None) -> None:
     r"""Go back to what an earlier epoch said, as a new epoch.
 
     Where the policy in force names owners, this is a proposal that two of them sign; else it is published at once.
@@ -71,7 +101,8 @@ def rollback(epoch: int | None, proposer: str) -> None:
       acgs policy rollback
       acgs policy rollback --to 3
     """
-    made = wait_for(_roll_back(engine("policy"), epoch, proposer))
+    proposer_ = _Proposer(proposer, key_file)
+    made = wait_for(_roll_back(engine("policy"), epoch, proposer_))
     if isinstance(made, PublishedPolicy):
         say(f"Epoch {made.policy.epoch} is published; it says what the earlier one said.", "green")
     else:
@@ -79,14 +110,14 @@ def rollback(epoch: int | None, proposer: str) -> None:
 
 
 async def _roll_back(
-    settings: EngineSettings, epoch: int | None, proposer: str
+    settings: EngineSettings, epoch: int | None, proposer: _Proposer
 ) -> PublishedPolicy | DeliberationStatus:
     document = await earlier(settings, epoch)
     current = await in_force(settings)
     if current is not None:
         _warn(current.policy, document)
     if current is not None and current.policy.owners:
-        return await propose(settings, document, proposer)
+        return await proposer.propose(settings, document, current)
     return await publish(settings, document)
 
 

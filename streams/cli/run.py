@@ -12,6 +12,7 @@ from typing import IO
 import click
 from rich.console import Console
 
+from handlers.chaos.targets import PROTECTED
 from schemas import topics
 from schemas.policy import Policy
 from schemas.registry import Approver
@@ -53,21 +54,44 @@ def run(agents: tuple[str, ...], workers: int, *, chaos: bool) -> None:
     The health table runs in a process of its own, beside the workers, and serves /health on ACGS_HEALTH_PORT. If it is
     the only one that is named, --workers says how many of it run; each needs another ACGS_HEALTH_PORT, or 0.
 
+    With --chaos, the agents that chaos is never done to run in a process of their own without it; named, they are
+    refused.
+
     \b
     Example:
       ACGS_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 acgs run --workers 2
       ACGS_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 acgs run health-table
     """
     load().engine(client_id="run")
-    lanes = tuple(agent for agent in agents if agent != topics.HEALTH_TABLE)
-    supervisors = list[Supervisor]()
+    lanes, apart = _lanes(agents, chaos=chaos)
+    supervisors, ports_taken = list[Supervisor](), 0
     if lanes or not agents:
         supervisors.append(Supervisor(lane_worker(*lanes, chaos=chaos), workers=workers))
+        ports_taken = workers
+    if apart:
+        supervisors.append(Supervisor(lane_worker(*apart, first=ports_taken), workers=1))
+        ports_taken += 1
     if topics.HEALTH_TABLE in agents or not agents:
-        ports_taken = workers if supervisors else 0
         count = 1 if supervisors else workers
         supervisors.append(Supervisor(health_worker(ports_taken), workers=count))
     asyncio.run(_until_stopped(*supervisors))
+
+
+def _lanes(agents: tuple[str, ...], *, chaos: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The agents whose lanes run in the workers (none: all), and those that run in a process apart from chaos.
+
+    Raises:
+        click.UsageError: chaos is never done to one that is named, or to any.
+    """
+    lanes = tuple(agent for agent in agents if agent != topics.HEALTH_TABLE)
+    if not chaos:
+        return lanes, ()
+    if agents and not lanes:
+        raise click.UsageError("--chaos is for agents with lanes: none is ever done to the health-table")
+    protected = tuple(agent for agent in lanes or topics.LANE_AGENTS if agent in PROTECTED)
+    if lanes and protected:
+        raise click.UsageError(f"chaos is never done to {', '.join(protected)}: run them without --chaos")
+    return lanes or tuple(agent for agent in topics.LANE_AGENTS if agent not in PROTECTED), protected
 
 
 @click.command()

@@ -18,7 +18,7 @@ from tests.support.deliberated import THREE, registry
 from tests.support.deliberating import deliberating, publish
 from tests.support.eventually import eventually
 from tests.support.product import UNKNOWN_TOOL, encoded
-from tests.support.signing import key, owners
+from tests.support.signing import approver, key, owners
 
 
 @pytest.fixture
@@ -131,8 +131,9 @@ async def test_a_key_is_made_shown_and_never_overwritten(acgs: Acgs, tmp_path: P
 
 
 async def test_owners_propose_sign_and_go_back(acgs: Acgs, settings: EngineSettings, tmp_path: Path) -> None:
-    ann, bob = key_file(tmp_path, "ann"), key_file(tmp_path, "bob")
-    begun = registry(**owners("ann", "bob"))
+    ann, bob, cara = (key_file(tmp_path, name) for name in ("ann", "bob", "cara"))
+    named = owners("ann", "bob")
+    begun = registry(**{**named, "approvers": (*named["approvers"], approver("cara"))})
     file = tmp_path / "policy.toml"
     file.write_text(to_toml(begun.model_copy(update={"max_held_per_sender": 7})))
 
@@ -162,8 +163,10 @@ async def test_owners_propose_sign_and_go_back(acgs: Acgs, settings: EngineSetti
         assert "max_held_per_sender: 100 -> 7" in shown.out
         await signed(ann, bob)
         assert await until(2) == 7
-        back = await acgs("policy", "rollback", "--as", "build")
-        assert back.code == 0
+        back = await acgs("policy", "rollback", "--key", cara)
+        assert back.code == 0, back.err
+        (proposed_by,) = [one.item for one in await waiting(settings)]
+        assert (proposed_by.sender, proposed_by.sender_verified) == ("cara", True)
         await signed(bob, ann)
         assert await until(3) == 100
 

@@ -16,6 +16,7 @@ from schemas.breaker import BreakerEventKind, BreakerState
 from schemas.chaos import EVERYTHING, ChaosState
 from schemas.policy import AcceptedHash, ChaosLimits
 from schemas.reasons import Reason
+from schemas.recovery import RecoveryState
 from streams.agents.gateway import ROUTES
 from tests.support.chaotic import (
     HOUR,
@@ -34,6 +35,7 @@ from tests.support.chaotic import (
     signed,
 )
 from tests.support.product import HASH, NEXT_HASH
+from tests.support.recovered import Recovered
 from tests.support.signing import approver, public
 
 (ADMISSION,) = [route.admission for route in ROUTES if route.agent == topics.GATEWAY_CHAOS]
@@ -83,7 +85,7 @@ def test_an_emergency_stop_ends_all_of_it_and_says_what_it_was() -> None:
     assert {desk.status(number).state for number in (0, 1)} == {ChaosState.STOPPED}
     assert [one.stopped for one in desk.emergency_stops] == [(scenario_id(0), scenario_id(1))]
     assert desk.emergency_stops[0].command_id == stop["command_id"]
-    desk.take(run(2))
+    desk.take(run(2, at_ms=T0 + 1))
     assert desk.status(2).state is ChaosState.IN_FORCE
 
 
@@ -135,9 +137,10 @@ def test_a_forced_breaker_is_open_for_as_long_as_the_scenario_and_retired_with_i
     assert (opened.instance, opened.ttl_s, opened.sequence) == (f"chaos.{scenario_id(0)}", 10, 0)
     assert [one.key for one in desk.on(topics.BREAKERS)] == [b"bank"]
     desk.pass_time(10 * SECOND)
-    _, retired = desk.breakers
-    assert (retired.kind, retired.instance, retired.sequence) == (BreakerEventKind.RETIRED, opened.instance, 1)
-    assert retired.event_id != opened.event_id
+    _, closed, retired = desk.breakers
+    assert (closed.kind, closed.state, closed.sequence) == (BreakerEventKind.STATE_CHANGE, BreakerState.CLOSED, 1)
+    assert (retired.kind, retired.instance, retired.sequence) == (BreakerEventKind.RETIRED, opened.instance, 2)
+    assert len({one.event_id for one in desk.breakers}) == 3
 
 
 @pytest.mark.parametrize("stop", [order("stop", scenario_id=scenario_id(0)), order("stop_all")])
@@ -145,18 +148,36 @@ def test_a_stop_takes_a_forced_breaker_back(stop: dict[str, Any]) -> None:
     desk = ChaosDesk()
     desk.take(forced())
     desk.take(stop)
-    assert [one.kind for one in desk.breakers] == [BreakerEventKind.STATE_CHANGE, BreakerEventKind.RETIRED]
+    kinds = [BreakerEventKind.STATE_CHANGE, BreakerEventKind.STATE_CHANGE, BreakerEventKind.RETIRED]
+    assert [one.kind for one in desk.breakers] == kinds
+
+
+@pytest.mark.parametrize("stop", [order("stop", scenario_id=scenario_id(0)), order("stop_all")])
+def test_a_recovery_that_a_forced_breaker_has_scheduled_becomes_idle_as_the_scenario_is_stopped(
+    stop: dict[str, Any],
+) -> None:
+    desk, recovery = ChaosDesk(), Recovered()
+    desk.take(forced())
+    recovery.breaker(**desk.breakers[0].model_dump(mode="json", exclude_none=True))
+    assert recovery.state("bank") is RecoveryState.SCHEDULED
+    desk.take(stop)
+    for event in desk.breakers[1:]:
+        recovery.breaker(**event.model_dump(mode="json", exclude_none=True))
+    assert recovery.state("bank") is RecoveryState.IDLE
 
 
 def test_the_health_of_a_service_is_as_before_once_the_breaker_is_taken_back() -> None:
     desk = ChaosDesk()
     desk.take(forced())
     desk.take(order("stop_all"))
-    opened, retired = desk.breakers
+    opened, closed, retired = desk.breakers
     row = folded(None, opened, Place(0, 0), T0, is_critical=False)
     assert row is not None
     assert row.open_breakers == 1
-    row = folded(row, retired, Place(0, 1), T0, is_critical=False)
+    row = folded(row, closed, Place(0, 1), T0, is_critical=False)
+    assert row is not None
+    assert row.open_breakers == 0
+    row = folded(row, retired, Place(0, 2), T0, is_critical=False)
     assert row is not None
     assert row.breakers == ()
 
@@ -214,6 +235,18 @@ def _it_was_stopped(desk: ChaosDesk) -> None:
     desk.take(order("stop_all"))
 
 
+def _all_was_stopped(desk: ChaosDesk) -> None:
+    desk.take(order("stop_all"))
+
+
+def _it_was_refused(desk: ChaosDesk) -> None:
+    _three_are_in_force(desk)
+    desk.take(ORDERED)
+    desk.take(order("stop", scenario_id=scenario_id(1)))
+    desk.written = [one for one in desk.written if one.topic != "t.rejected"]
+
+
+ORDERED = run(0)
 STOP = order("stop", scenario_id=scenario_id(0))
 REFUSALS: list[tuple[Reason, Callable[[ChaosDesk], None], dict[str, Any]]] = [
     (Reason.NO_CHAOS, _chaos_is_not_allowed, run()),
@@ -227,6 +260,10 @@ REFUSALS: list[tuple[Reason, Callable[[ChaosDesk], None], dict[str, Any]]] = [
     (Reason.TOO_LONG, _five_seconds_are_allowed, run()),
     (Reason.TOO_MANY_SCENARIOS, _three_are_in_force, run()),
     (Reason.VALID_TOO_LONG, _nothing, run(at_ms=T0 + HOUR)),
+    (Reason.VALID_TOO_LONG, _nothing, order("stop_all", at_ms=T0 + HOUR)),
+    (Reason.VALID_TOO_LONG, _it_was_there, order("stop", at_ms=T0 + HOUR, scenario_id=scenario_id(0))),
+    (Reason.REPLAYED, _it_was_refused, ORDERED),
+    (Reason.STOPPED_SINCE, _all_was_stopped, run(0)),
     (Reason.DUPLICATE_SCENARIO, _it_was_there, run(0)),
     (Reason.DUPLICATE_SCENARIO, _it_was_stopped, run(0)),
     (Reason.DUPLICATE_SCENARIO, _it_was_there, run(0, scenario_id=scenario_id(0).upper())),
@@ -244,8 +281,27 @@ def test_each_refusal_has_its_reason_and_changes_nothing(
     rows, written = desk.rows, len(desk.on(topics.CHAOS))
     desk.take(said)
     assert desk.reasons == [reason]
-    assert (desk.rows, len(desk.on(topics.CHAOS))) == (rows, written)
+    remembered = {f"command/{said['command_id']}"}
+    assert ({*desk.rows} - remembered, len(desk.on(topics.CHAOS))) == ({*rows} - remembered, written)
     assert desk.on(topics.REJECTED)[0].headers[envelope.SOURCE] == b"t.in.chaos/0/7"
+
+
+def test_an_emergency_stop_is_acted_on_once_and_remembered_until_no_run_from_before_can_pass() -> None:
+    desk = ChaosDesk()
+    stop, late = signed(order("stop_all")), run(1, expires_at="2027-01-15T08:10:00Z")
+    desk.take_bytes(*stop)
+    desk.pass_time(MINUTE)
+    desk.take(run(0, at_ms=desk.at_ms))
+    assert desk.status().state is ChaosState.IN_FORCE
+    desk.take_bytes(*stop)
+    assert desk.status().state is ChaosState.IN_FORCE
+    desk.take(late)
+    assert desk.reasons == [Reason.REPLAYED, Reason.STOPPED_SINCE]
+    desk.pass_time(9 * MINUTE - 1)
+    desk.take({**late, "command_id": order("run")["command_id"]})
+    assert desk.reasons[2:] == [Reason.STOPPED_SINCE]
+    desk.pass_time(1)
+    assert desk.rows == ["in-force", f"scenario/{scenario_id(0)}"]
 
 
 def test_no_reason_is_without_an_example() -> None:
@@ -364,6 +420,7 @@ def test_at_the_gateway_nobody_passes_whom_the_policy_does_not_name(operators: t
         ({"blast_radius": ["agent:triage"] * 33}, Reason.INVALID_VALUE),
         ({"target": "triage"}, Reason.INVALID_VALUE),
         ({"target": "lane:triage"}, Reason.INVALID_VALUE),
+        ({"target": "lane:triage/\u0661"}, Reason.INVALID_VALUE),
         ({"target": "service:bank"}, Reason.INVALID_VALUE),
         ({"chaos_type": "havoc"}, Reason.INVALID_VALUE),
         ({"parameters": {}}, Reason.INVALID_VALUE),

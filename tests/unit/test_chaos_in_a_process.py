@@ -3,22 +3,29 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 from prometheus_client import CollectorRegistry
 
 from compensation.activities import ActivityContext, activity
+from handlers.chaos.targets import PROTECTED
+from schemas import topics
 from schemas.activity import Direction, Outcome
 from schemas.chaos import EVERYTHING, ChaosParameters, ChaosState, ChaosStatus, ChaosType
+from streams import worker_process
 from streams.activities.calling import Answer
+from streams.chaos import process as chaos_process
 from streams.chaos.board import ChaosBoard
 from streams.chaos.calls import CallChaos
 from streams.chaos.chance import Chance
 from streams.chaos.errors import InjectedError
 from streams.chaos.exhaustion import Exhaustion
 from streams.chaos.lanes import LaneChaos
+from streams.cli import run as running
 from streams.engine.records import InputRecord
 from streams.metrics import ChaosMeasures
 from streams.supervisor import lane_worker
@@ -79,8 +86,8 @@ class Process:
         for one in said:
             self.takes_bytes(one.scenario_id, one.model_dump_json().encode())
 
-    def takes_bytes(self, key: str, value: bytes | None) -> None:
-        self.board.take(InputRecord("t.chaos", 0, next(self._offsets), T0, key.encode(), value, ()))
+    def takes_bytes(self, key: str, value: bytes | None, *, at_ms: int = 0) -> None:
+        self.board.take(InputRecord("t.chaos", 0, next(self._offsets), at_ms, key.encode(), value, ()))
 
     @property
     def names(self) -> list[str]:
@@ -101,6 +108,19 @@ class Clocks:
 
 
 # When it is in force
+
+
+def test_a_machine_whose_clock_is_behind_ends_it_by_the_brokers() -> None:
+    clocks = Clocks()
+    clocks.wall_ms -= 3_600_000
+    process = Process(clocks.board())
+    process.takes(status(0), status(1, duration_ms=20_000))
+    process.takes_bytes("another", None, at_ms=T0 + 9_999)
+    assert process.names == [scenario_id(0), scenario_id(1)]
+    process.takes_bytes("another", None, at_ms=T0 + 10_000)
+    assert process.names == [scenario_id(1)]
+    process.takes(status(0))  # read again, as after a restart
+    assert process.names == [scenario_id(1)]
 
 
 def test_a_scenario_is_in_force_until_its_time_is_over_and_needs_nobody_to_end_it() -> None:
@@ -135,6 +155,33 @@ def test_nothing_is_in_force_before_all_of_the_topic_has_been_read() -> None:
     assert process.names == []
     board.became_whole()
     assert process.names == [scenario_id(0)]
+
+
+class _Unanswered:
+    """A follower whose broker is away after it has answered twice."""
+
+    def __init__(self) -> None:
+        self.answers = 2
+
+    async def seen(self) -> None:
+        self.answers -= 1
+        if self.answers < 0:
+            await asyncio.Event().wait()
+
+
+async def test_a_process_that_is_cut_off_from_the_broker_loses_sight_of_what_is_in_force(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert timedelta(seconds=10) == chaos_process.LOOK_EVERY + chaos_process.SIGHT
+    monkeypatch.setattr(chaos_process, "LOOK_EVERY", timedelta(milliseconds=20))
+    monkeypatch.setattr(chaos_process, "SIGHT", timedelta(milliseconds=100))
+    process, follower = Process(), _Unanswered()
+    process.takes(now())
+    keeping = asyncio.create_task(chaos_process.keep_sight(follower, process.board))  # type: ignore[arg-type]
+    await eventually(lambda: follower.answers < 0)
+    assert process.names == [scenario_id(0)]
+    assert "nothing was read of it" in str(await keeping)
+    assert process.names == []
 
 
 def test_while_the_topic_cannot_be_followed_nothing_is_in_force() -> None:
@@ -434,7 +481,9 @@ async def test_a_processor_is_burnt_in_part_and_the_loop_lives() -> None:
     assert rounds > 20
 
 
-@pytest.mark.parametrize("residents", [("agent:triage", "agent:deliberation"), ("agent:orchestrator",)])
+@pytest.mark.parametrize(
+    "residents", [("agent:triage", "agent:deliberation"), ("agent:orchestrator",), ("agent:triage", "queue:audit")]
+)
 async def test_a_process_is_not_touched_where_the_radius_leaves_out_what_runs_there(residents: tuple[str, ...]) -> None:
     process, exhaustion, full = exhausting(*residents)
     process.takes(full)
@@ -473,3 +522,56 @@ def test_only_a_worker_that_is_started_with_chaos_lets_it_in() -> None:
         *("-m", "streams.worker_process", "--with-parent", "--chaos"),
         *("--number", "1", "triage"),
     )
+
+
+def started(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[Result, list[list[str]]]:
+    """What `acgs run` says, and the arguments of the processes it would start."""
+    found: list[list[str]] = []
+
+    def supervisor(arguments: Callable[[int], Sequence[str]], *, workers: int) -> None:
+        found.append([*arguments(0), str(workers)])
+
+    async def until_stopped(*_: None) -> None:
+        pass
+
+    monkeypatch.setattr(running, "Supervisor", supervisor)
+    monkeypatch.setattr(running, "_until_stopped", until_stopped)
+    monkeypatch.setenv("ACGS_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    return CliRunner().invoke(running.run, arguments), found
+
+
+@pytest.mark.parametrize(
+    ("agents", "words"),
+    [
+        (("triage", "chaos", "gateway-decisions"), "chaos, gateway-decisions"),
+        (("gateway-chaos",), "gateway-chaos"),
+        (("health-table",), "health-table"),
+    ],
+)
+def test_what_chaos_is_never_done_to_is_not_started_with_it(
+    monkeypatch: pytest.MonkeyPatch, agents: tuple[str, ...], words: str
+) -> None:
+    told, found = started(monkeypatch, "--chaos", *agents)
+    assert (told.exit_code, found) == (2, [])
+    assert words in told.output
+    assert started(monkeypatch, *agents)[0].exit_code == 0
+
+
+def test_all_agents_with_chaos_are_all_but_the_protected_ones_which_run_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    told, (chaotic, apart, health) = started(monkeypatch, "--chaos", "--workers", "3")
+    assert told.exit_code == 0
+    assert "--chaos" in chaotic
+    assert "--chaos" not in apart
+    assert {one for one in apart if one in topics.LANE_AGENTS} == {"chaos", "gateway-chaos", "gateway-decisions"}
+    assert {one for one in (*chaotic, *apart) if one in topics.LANE_AGENTS} == {*topics.LANE_AGENTS}
+    assert not {*chaotic} & PROTECTED.keys()
+    assert (apart[apart.index("--number") + 1], health[-2:]) == ("3", ["4", "1"])
+
+
+@pytest.mark.parametrize("agents", [(), ("triage", "chaos")])
+def test_a_worker_refuses_to_run_what_is_protected_with_chaos(
+    capsys: pytest.CaptureFixture[str], agents: tuple[str, ...]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        worker_process.main(["--chaos", *agents])
+    assert "chaos" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlers.chaos.deciding import KEEP_ENDED
-from schemas.breaker import BreakerEventKind
+from schemas.breaker import BreakerEventKind, BreakerState
 from schemas.chaos import MAX_DURATION, ChaosState, ChaosStatus
 from schemas.policy import ChaosLimits
 from streams.chaos.board import ChaosBoard
@@ -131,9 +131,13 @@ class World:
             assert status.until_ms - status.started_ms <= LONGEST_MS
         assert len(in_force) <= LIMITS.at_once
         assert {one.scenario_id for one in self._board.in_force()} == {one.scenario_id for one in in_force}
-        events = Counter((event.instance, event.kind) for event in self.desk.breakers)
-        open_ = {i for i, kind in events if kind is BreakerEventKind.STATE_CHANGE}
-        retired = {i for i, kind in events if kind is BreakerEventKind.RETIRED}
+        events = Counter((event.instance, event.kind, event.state) for event in self.desk.breakers)
+        open_ = {i for i, _, state in events if state is BreakerState.OPEN}
+        closed = {i for i, kind, _ in events if kind is BreakerEventKind.STATE_CHANGE} & {
+            i for i, _, state in events if state is BreakerState.CLOSED
+        }
+        retired = {i for i, kind, _ in events if kind is BreakerEventKind.RETIRED}
+        assert closed == retired
         assert open_ - retired == {f"chaos.{one.scenario_id}" for one in in_force if one.target == "service:bank"}
         assert retired <= open_
         assert not events or max(events.values()) == 1
@@ -162,7 +166,7 @@ def test_in_the_end_nothing_is_in_force_and_nothing_is_left(steps: list[object])
 
 
 def _ended_rows(desk: ChaosDesk) -> list[str]:
-    return [row for row in desk.rows if row == "in-force" or row.startswith("scenario/")]
+    return [row for row in desk.rows if row in {"in-force", "stopped-all"} or row.startswith("scenario/")]
 
 
 @settings(deadline=None, max_examples=100)

@@ -129,3 +129,22 @@ async def test_the_hash_is_validated_before_anything_is_done() -> None:
         with pytest.raises(ConstitutionalError):
             runner.begin(ChaosScenario("x", ChaosType.ERROR, "bank"), "f" * 16)
         assert runner.in_force == []
+
+
+async def test_nothing_is_begun_in_a_runner_that_is_not_entered_or_has_been_left() -> None:
+    runner, fails = ChaosRunner(HASH), ChaosScenario("x", ChaosType.ERROR, "bank")
+    with pytest.raises(RuntimeError, match="enter the runner"):
+        runner.begin(fails, HASH)
+    async with runner:
+        runner.begin(fails, HASH)
+    with pytest.raises(RuntimeError, match="enter the runner"):
+        runner.begin(fails, HASH)
+    await runner.reach("bank")
+
+
+async def test_parameters_of_another_type_are_refused() -> None:
+    async with ChaosRunner(HASH) as runner:
+        with pytest.raises(ValueError, match="memory_mib does not belong to error"):
+            runner.begin(ChaosScenario("x", ChaosType.ERROR, "bank", parameters=ChaosParameters(memory_mib=1)), HASH)
+        with pytest.raises(ValueError, match="needs memory_mib"):
+            runner.begin(ChaosScenario("x", ChaosType.RESOURCE_EXHAUSTION, "bank"), HASH)

@@ -405,6 +405,26 @@ def test_all_whose_names_are_claims_have_so_much_room_together(bound: dict[str, 
     assert len(desk.rows("held/")) == 3
 
 
+def test_a_flood_of_unsigned_proposals_leaves_room_for_one_that_is_signed() -> None:
+    desk = Desk(owned(max_held_unverified=3))
+    for number in range(4):
+        desk.hold(proposal(desk, owned(2, max_held_per_sender=7 + number), number))
+    assert desk.reasons == ["too_many_held"]
+    item = desk.hold(proposal(desk, owned(2), 9).verified())
+    desk.take(decide("ann", item), decide("bob", item))
+    assert epochs(desk) == [(partition, owned(2).canonical()) for partition in range(PARTITIONS)]
+
+
+def test_a_flood_of_unsigned_messages_leaves_room_for_what_workflows_ask() -> None:
+    desk = Desk(registry(max_held_unverified=3))
+    for number in range(4):
+        desk.hold(held(desk.in_force, number, from_agent=f"anon{number}"))
+    assert desk.reasons == ["too_many_held"]
+    desk.hold(asked(desk, 9))
+    assert answers(desk) == []
+    assert desk.rows("unverified") == ["unverified/message", "unverified/workflow"]
+
+
 # Reopened
 
 

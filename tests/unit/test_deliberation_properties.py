@@ -207,7 +207,9 @@ class World:
         open_items = [row for row in items if row["row"] == "open"]
         counted = [orjson.loads(rows[name].row)["count"] for name in rows if name.startswith("sender/")]
         assert sum(counted) == len(open_items)
-        unverified = orjson.loads(rows["unverified"].row) if "unverified" in rows else {"count": 0, "bytes": 0}
+        unverified = (
+            orjson.loads(rows["unverified/message"].row) if "unverified/message" in rows else {"count": 0, "bytes": 0}
+        )
         assert unverified["count"] == len(open_items)
         kept = [row for row in items if row["row"] == "closed" and row["open"] is not None]
         queue = orjson.loads(rows["kept"].row) if "kept" in rows else {"count": 0, "bytes": 0}

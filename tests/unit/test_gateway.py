@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from handlers.gateway import REASONS, SENDER_REASONS, Admission, Admitted, Refused
 from schemas import envelope
 from schemas import policy as policies
+from schemas.deliberation import CHANGE_POLICY, POLICY_TENANT
 from schemas.message import AgentMessage, MessageType
 from schemas.policy import AcceptedHash
 from schemas.reasons import MEANINGS, Reason
@@ -18,7 +19,7 @@ from schemas.registry import Sender
 from schemas.topics import MAX_MESSAGE_BYTES
 from streams.agents.gateway import ROUTES
 from tests.support.product import HASH, encoded, message, policy
-from tests.support.signing import key, public
+from tests.support.signing import approver, key, public
 
 NOW_MS = 1_800_000_000_000
 WITHDRAWN = "00000000000000ff"
@@ -30,7 +31,7 @@ SENDERS = (
     Sender(agent="lost", tenant_id="acme", keys=(public("lost", revoked_at="2020-01-01T00:00:00Z"),)),
 )
 PUBLISHED = policies.published(
-    policy(senders=SENDERS)
+    policy(senders=SENDERS, approvers=(approver("ann"), approver("bob")))
     .model_copy(
         update={
             "accepted_hashes": (
@@ -104,6 +105,44 @@ def test_a_message_that_its_sender_has_signed_passes() -> None:
     assert isinstance(signed, Admitted)
     assert isinstance(unsigned, Admitted)
     assert (signed.verified, unsigned.verified) == (True, False)
+
+
+def proposing(**changes: Any) -> bytes:  # noqa: ANN401
+    action = {"tool": CHANGE_POLICY, "arguments": {"document": {}}}
+    return encoded(**{"tenant_id": POLICY_TENANT, "from_agent": "ann", "payload": {"action": action}, **changes})
+
+
+def test_a_proposal_that_the_approver_it_names_has_signed_is_verified() -> None:
+    signed, unsigned = decide(proposing(), [signature("ann", proposing())]), decide(proposing())
+    assert isinstance(signed, Admitted)
+    assert isinstance(unsigned, Admitted)
+    assert (signed.verified, unsigned.verified) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("value", "by", "reason"),
+    [
+        (proposing(), "planner", Reason.UNKNOWN_KEY),
+        (proposing(from_agent="bob"), "ann", Reason.UNKNOWN_KEY),
+        (proposing(from_agent="eve"), "ann", Reason.UNKNOWN_SENDER),
+        (proposing(tenant_id="other"), "ann", Reason.UNKNOWN_SENDER),
+        (proposing(payload={"action": {"tool": "t", "arguments": {}}}), "ann", Reason.UNKNOWN_SENDER),
+        (encoded(from_agent="ann"), "ann", Reason.UNKNOWN_SENDER),
+    ],
+)
+def test_an_approvers_key_proves_nothing_but_a_proposal_of_their_own(value: bytes, by: str, reason: Reason) -> None:
+    decided = decide(value, [signature(by, value)])
+    assert isinstance(decided, Refused)
+    assert decided.reason is reason
+
+
+FIRST_AND_LAST = ["0001-01-01T00:00:00+01:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-01:00"]
+
+
+@pytest.mark.parametrize("expires_at", FIRST_AND_LAST)
+def test_the_first_and_the_last_day_in_any_zone_are_dates_as_any(expires_at: str) -> None:
+    decided = decide(encoded(expires_at=expires_at))
+    assert isinstance(decided, Admitted if expires_at.startswith("9999") else Refused)
 
 
 def test_a_signature_of_a_decision_is_none_of_a_message() -> None:
@@ -217,11 +256,20 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=10,
 )
+times = st.builds(
+    lambda time, zone: time.isoformat(timespec="seconds") + zone,
+    st.datetimes(),
+    st.sampled_from(["Z", "+00:00", "+23:59", "-23:59", "+01:00", "-01:00"]),
+)
+dates = st.dictionaries(
+    st.sampled_from(["created_at", "updated_at", "expires_at"]), times | st.sampled_from(FIRST_AND_LAST)
+)
 fields = st.sampled_from([*AgentMessage.model_fields, "nonsense"])
 mutilated = st.builds(
-    lambda changes, dropped: json.dumps({k: v for k, v in {**message(), **changes}.items() if k not in dropped}).encode(
-        "utf-8", "surrogatepass"
-    ),
+    lambda dated, changes, dropped: json.dumps(
+        {k: v for k, v in {**message(), **dated, **changes}.items() if k not in dropped}
+    ).encode("utf-8", "surrogatepass"),
+    dates,
     st.dictionaries(fields, values, max_size=3),
     st.sets(fields, max_size=2),
 )
@@ -237,6 +285,7 @@ unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]
 @settings(unhurried, max_examples=400)
 @given(st.none() | st.binary() | mutilated | cut, header_lists)
 @example(b'{"constitutional_hash":', [])
+@example(encoded(expires_at=FIRST_AND_LAST[0]), [])
 def test_no_record_raises_and_each_is_admitted_or_refused(value: bytes | None, headers: Headers) -> None:
     decided = decide(value, headers)
     assert isinstance(decided, Admitted | Refused)
@@ -252,7 +301,6 @@ def test_no_record_raises_and_each_is_admitted_or_refused(value: bytes | None, h
 
 uuids = st.uuids().map(str)
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=256)
-times = st.datetimes().map(lambda time: time.isoformat(timespec="seconds") + "Z")
 objects = st.dictionaries(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
     st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1),
