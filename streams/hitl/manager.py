@@ -256,6 +256,11 @@ class HITLManager:
             doors[Channel.WEBHOOK] = Door(webhook_callback.scheme(webhook))
         return doors
 
+    @property
+    def _knows_policy(self) -> bool:
+        """Whether the policy in force is known now: not where the log is not followed, which says nothing of clicks."""
+        return self._posting is not None and self._posting.policy is not None
+
     def _unfit(self) -> str | None:
         policy = None if self._posting is None else self._posting.policy
         return None if policy is None or self._relay is None else policy.unfit(self._relay, time.time())
@@ -264,7 +269,7 @@ class HITLManager:
         while True:
             self._beat = time.monotonic()
             unfit = self._unfit()
-            if unfit != self._told_unfit:
+            if unfit != self._told_unfit and self._knows_policy:
                 _log.warning("%s", unfit or "the policy in force has this relay and its key now: clicks count")
                 self._told_unfit = unfit
             await asyncio.sleep(_BEAT_S)
