@@ -3,7 +3,7 @@
 PYTHON ?= $(firstword $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p; done))
 BIN := .venv/bin
 ONCE ?=
-JOBS ?= 2
+JOBS ?= 3
 
 .PHONY: help run test check bench storm lock clean
 
@@ -13,7 +13,7 @@ help: ## Show what there is.
 run: .venv/run ## Start everything, send sample traffic, kill a worker, show what happens. ONCE=1 ends by itself.
 	@$(BIN)/acgs dev --sample --kill $(if $(ONCE),--once)
 
-test: .venv/dev ## Install what the tests need and run them, JOBS (2) files at a time, each with a broker of its own.
+test: .venv/dev ## Install what the tests need and run them, JOBS (3) files at a time, each with a broker of its own.
 	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 check: .venv/dev ## Lint, formatting, types, import rules, generated documents.
