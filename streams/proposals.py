@@ -22,6 +22,9 @@ from streams.errors import PolicyRefusedError
 from streams.keys import SigningKey
 from streams.texts import require_text
 
+PROPOSER = "the name of who proposes"
+"""What it is called where it is no proper text."""
+
 
 async def propose(
     settings: EngineSettings, document: Policy, proposer: str, key: SigningKey | None = None
@@ -40,7 +43,7 @@ async def propose(
         DeliberationTimeoutError: nobody has taken it in time; it may still be.
         BrokerError: the broker cannot be reached or refuses.
     """
-    require_text(proposer, "the name of who proposes", MAX_NAME_CHARACTERS)
+    require_text(proposer, PROPOSER, MAX_NAME_CHARACTERS)
     current = await control.in_force(settings)
     if current is None or not current.policy.owners:
         raise PolicyRefusedError(

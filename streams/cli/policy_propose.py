@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from schemas.deliberation import DeliberationStatus
+from schemas.model import MAX_NAME_CHARACTERS
 from schemas.policy import Policy, PublishedPolicy
 from streams import policy_changes
 from streams.cli.operator_session import key_of, owner_of
@@ -13,7 +14,8 @@ from streams.cli.policy_file import read_policy
 from streams.cli.session import engine, operator, wait_for
 from streams.control import in_force, publish
 from streams.engine.client import EngineSettings
-from streams.proposals import earlier, propose
+from streams.proposals import PROPOSER, earlier, propose
+from streams.texts import require_text
 
 _GRAVE = frozenset({"owners", "operators", "approvers", "relays", "senders", "signed_tenants", "accepted_hashes"})
 """Who may sign, and what is accepted: to go back on it by mistake is worse than on a weight."""
@@ -65,13 +67,15 @@ class _Proposer:
     def __init__(self, name: str | None, key_file: Path | None) -> None:
         if name is not None and key_file is not None:
             raise click.UsageError("--as and --key exclude each other: whoever's key it is proposes.")
+        if name is not None:
+            require_text(name, PROPOSER, MAX_NAME_CHARACTERS)
         self._name, self._key_file, self._key = name, key_file, key_of(key_file)
 
     async def propose(
         self, settings: EngineSettings, document: Policy, current: PublishedPolicy | None
     ) -> DeliberationStatus:
         if self._key is None or current is None:
-            return await propose(settings, document, self._name or operator())
+            return await propose(settings, document, operator() if self._name is None else self._name)
         proposer = owner_of(self._key, current.policy, self._key_file)
         return await propose(settings, document, proposer.id, self._key)
 
