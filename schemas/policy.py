@@ -175,7 +175,8 @@ class Policy(Contract):
     ask for weighs at least `unknown_tool`. One sender has at most `max_held_per_sender` items waiting in a lane, and
     all who do not sign together at most `max_held_unverified`, of `max_held_unverified_bytes`. A closed item is
     remembered for `keep_closed_items`, a decision whose item is not there for `keep_early_decisions`; of what expired
-    and may be reopened a lane keeps the last `max_reopenable`, of `max_reopenable_bytes`.
+    and may be reopened a lane keeps the last `max_reopenable`, of `max_reopenable_bytes`, and as much of senders who do
+    not sign.
 
     `operators` are the approvers who may order what is for operators only; once there are some, they must sign it. Of
     the services in `critical_services` one open breaker makes the service's health critical.

@@ -94,7 +94,9 @@ def _remembered(open_: Open, end: End, deadline: int, view: Surroundings[Row]) -
 def _kept(open_: Open, held: Held, end: End, deadline: int, view: Surroundings[Row]) -> list[Effect[Row]]:
     """The same for one that may be reopened, which is kept whole."""
     slot, effects = kept(open_.item, held, view)
-    closed = _closed(open_, end, deadline, view).model_copy(update={"open": open_.row, "slot": slot})
+    closed = _closed(open_, end, deadline, view).model_copy(
+        update={"open": open_.row, "slot": slot, "verified": open_.item.sender_verified}
+    )
     due = forget_ms(view.clock_ms, view.control.policy)
     return [*effects, Keep(item_key(open_.item.item_id), encode(closed), due)]
 

@@ -1,13 +1,12 @@
 """What has expired and may be reopened: whole records, bounded in number and bytes a lane, the oldest dropped first.
 
-A queue of rows: `kept` says where it begins and ends, `kept/{slot}` which item is there. What leaves it in the middle
-leaves a gap, which is passed once.
+Two queues of rows, of senders who sign and of the others: `kept-QUEUE` says where one begins and ends,
+`kept/QUEUE/SLOT` which item is there. What leaves it in the middle leaves a gap, which is passed once.
 """
 
 from handlers.deliberation import records
 from handlers.deliberation.items import Held, Open, size_of, terms
 from handlers.deliberation.rows import (
-    KEPT,
     Closed,
     Kept,
     KeptItem,
@@ -16,6 +15,7 @@ from handlers.deliberation.rows import (
     encode,
     held_key,
     item_key,
+    kept_key,
     slot_key,
 )
 from handlers.deliberation.standing import withdrawn_hash
@@ -43,32 +43,38 @@ def may_be_reopened(item: DeliberationItem, held: Held, view: Surroundings[Row])
 
 def kept(item: DeliberationItem, held: Held, view: Surroundings[Row]) -> tuple[int, list[Effect[Row]]]:
     """Puts an item last in the queue; returns its slot, and what that takes: the first ones go where it is full."""
-    policy, queue, size = view.control.policy, _queue(view), size_of(held)
+    policy, verified, size = view.control.policy, item.sender_verified, size_of(held)
+    queue = _queue(view, verified=verified)
     slot, first = queue.next, queue.first
     count, total = queue.count + 1, queue.bytes + size
-    effects: list[Effect[Row]] = [Keep(slot_key(slot), encode(KeptItem(item_id=item.item_id, bytes=size)))]
+    effects: list[Effect[Row]] = [
+        Keep(slot_key(slot, verified=verified), encode(KeptItem(item_id=item.item_id, bytes=size)))
+    ]
     for _ in range(_DROPPED_AT_ONCE):
         if count <= policy.max_reopenable and total <= policy.max_reopenable_bytes:
             break
-        first = _passed(first, slot, view)
-        oldest = _item_in(first, view)
+        first = _passed(first, slot, view, verified=verified)
+        oldest = _item_in(first, view, verified=verified)
         if oldest is None:
             break
-        effects += _dropped(first, oldest, view)
+        effects += _dropped(first, oldest, view, verified=verified)
         first, count, total = first + 1, count - 1, total - oldest.bytes
-    first = _passed(first, slot, view)
-    return slot, [*effects, Keep(KEPT, encode(Kept(first=first, next=slot + 1, count=count, bytes=total)))]
+    first = _passed(first, slot, view, verified=verified)
+    after = Kept(first=first, next=slot + 1, count=count, bytes=total)
+    return slot, [*effects, Keep(kept_key(verified=verified), encode(after))]
 
 
 def released(closed: Closed, view: Surroundings[Row]) -> list[Effect[Row]]:
     """Takes an item out of the queue that is reopened or forgotten; nothing where it is not in it."""
-    queue = _queue(view)
-    item = None if closed.slot is None else _item_in(closed.slot, view)
+    verified = closed.verified
+    queue = _queue(view, verified=verified)
+    item = None if closed.slot is None else _item_in(closed.slot, view, verified=verified)
     if closed.slot is None or item is None:
         return []
-    first = _passed(closed.slot + 1, queue.next, view) if closed.slot == queue.first else queue.first
+    is_first = closed.slot == queue.first
+    first = _passed(closed.slot + 1, queue.next, view, verified=verified) if is_first else queue.first
     left = Kept(first=first, next=queue.next, count=queue.count - 1, bytes=queue.bytes - item.bytes)
-    return [Forget(slot_key(closed.slot)), Keep(KEPT, encode(left))]
+    return [Forget(slot_key(closed.slot, verified=verified)), Keep(kept_key(verified=verified), encode(left))]
 
 
 def forget_ms(closed_ms: int, policy: Policy) -> int:
@@ -76,9 +82,9 @@ def forget_ms(closed_ms: int, policy: Policy) -> int:
     return closed_ms + int(policy.keep_closed_items.total_seconds() * 1_000)
 
 
-def _dropped(slot: int, oldest: KeptItem, view: Surroundings[Row]) -> list[Effect[Row]]:
+def _dropped(slot: int, oldest: KeptItem, view: Surroundings[Row], *, verified: bool) -> list[Effect[Row]]:
     """What the first of the queue held is forgotten; the item stays known, and its status says so."""
-    effects: list[Effect[Row]] = [Forget(slot_key(slot)), Forget(held_key(oldest.item_id))]
+    effects: list[Effect[Row]] = [Forget(slot_key(slot, verified=verified)), Forget(held_key(oldest.item_id))]
     row = view.row(item_key(oldest.item_id))
     closed = None if row is None else decode(row)
     if not isinstance(closed, Closed) or closed.open is None:
@@ -97,20 +103,20 @@ def _dropped(slot: int, oldest: KeptItem, view: Surroundings[Row]) -> list[Effec
     return [*effects, Keep(item_key(oldest.item_id), encode(after), due), told]
 
 
-def _queue(view: Surroundings[Row]) -> Kept:
-    row = view.row(KEPT)
+def _queue(view: Surroundings[Row], *, verified: bool) -> Kept:
+    row = view.row(kept_key(verified=verified))
     known = None if row is None else decode(row)
     return known if isinstance(known, Kept) else Kept(first=0, next=0, count=0, bytes=0)
 
 
-def _item_in(slot: int, view: Surroundings[Row]) -> KeptItem | None:
-    row = view.row(slot_key(slot))
+def _item_in(slot: int, view: Surroundings[Row], *, verified: bool) -> KeptItem | None:
+    row = view.row(slot_key(slot, verified=verified))
     known = None if row is None else decode(row)
     return known if isinstance(known, KeptItem) else None
 
 
-def _passed(first: int, end: int, view: Surroundings[Row]) -> int:
+def _passed(first: int, end: int, view: Surroundings[Row], *, verified: bool) -> int:
     """The first slot from there on that has not been left."""
-    while first < end and view.row(slot_key(first)) is None:
+    while first < end and view.row(slot_key(first, verified=verified)) is None:
         first += 1
     return first

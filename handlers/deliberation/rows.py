@@ -23,7 +23,6 @@ BEGAN = "began"
 ACTIVATED = "activated"
 """The key of the row that says which epoch of the policy this lane has put in force last."""
 
-KEPT = "kept"
 """The key of the row that says where the queue of what may be reopened begins and ends."""
 
 _count, _header = struct.Struct(">H"), struct.Struct(">Hi")
@@ -52,7 +51,8 @@ class OpenRow(Contract):
 class Closed(Contract):
     """An item that has ended: enough to answer what comes late.
 
-    An expired one that may be reopened is kept whole: as `open`, and in the queue of these at `slot`.
+    An expired one that may be reopened is kept whole: as `open`, and at `slot` in the queue of those whose senders are
+    verified, or of the others.
     """
 
     v: Literal[1] = 1
@@ -64,6 +64,7 @@ class Closed(Contract):
     decisions: tuple[Uuid, ...] = ()
     open: OpenRow | None = None
     slot: int | None = None
+    verified: bool = False
     reopened_as: Uuid | None = None
 
 
@@ -157,9 +158,14 @@ def early_key(item_id: str) -> str:
     return f"early/{item_id}"
 
 
-def slot_key(slot: int) -> str:
-    """The key of a place in the queue of what may be reopened."""
-    return f"kept/{slot}"
+def kept_key(*, verified: bool) -> str:
+    """The key of a queue of what may be reopened: strangers cannot use up the room of senders who sign."""
+    return "kept-verified" if verified else "kept-unverified"
+
+
+def slot_key(slot: int, *, verified: bool) -> str:
+    """The key of a place in such a queue."""
+    return f"kept/{'verified' if verified else 'unverified'}/{slot}"
 
 
 def sender_key(tenant_id: str, sender: str, *, verified: bool) -> str:

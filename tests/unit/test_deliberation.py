@@ -483,6 +483,21 @@ def test_of_what_expired_the_latest_may_be_reopened_and_the_status_says_which(bo
     assert desk.rows("held/") == desk.rows("kept/") == desk.rows("item/") == []
 
 
+def test_strangers_do_not_use_up_what_a_sender_who_signs_may_have_reopened() -> None:
+    desk = Desk(registry(max_reopenable=2))
+    own = desk.hold(held(desk.in_force, 0).verified())
+    desk.pass_time(DAY)
+    for number in range(1, 6):
+        desk.hold(held(desk.in_force, number))
+    desk.pass_time(DAY)
+    assert len(desk.rows("kept/")) == 3
+    status = desk.status(own)
+    assert status is not None
+    assert status.reopenable
+    desk.take(decide("sam", own, Vote.REOPEN))
+    assert desk.reasons == []
+
+
 def test_what_an_approver_lets_wait_anew_has_room_whatever_else_waits() -> None:
     desk = Desk(registry(max_held_per_sender=1, max_held_unverified=1))
     one = held(desk.in_force)
