@@ -212,10 +212,12 @@ class World:
         )
         assert unverified["count"] == len(open_items)
         kept = [row for row in items if row["row"] == "closed" and row["open"] is not None]
-        queue = orjson.loads(rows["kept"].row) if "kept" in rows else {"count": 0, "bytes": 0}
-        slots = [orjson.loads(rows[name].row)["bytes"] for name in rows if name.startswith("kept/")]
-        assert (queue["count"], queue["bytes"]) == (len(slots), sum(slots))
-        assert len(slots) == len(kept) <= REOPENABLE
+        for verified, queue_name in ((True, "verified"), (False, "unverified")):
+            header = rows.get(f"kept-{queue_name}")
+            queue = orjson.loads(header.row) if header else {"count": 0, "bytes": 0}
+            slots = [orjson.loads(rows[one].row)["bytes"] for one in rows if one.startswith(f"kept/{queue_name}/")]
+            assert (queue["count"], queue["bytes"]) == (len(slots), sum(slots))
+            assert len(slots) == sum(row["verified"] is verified for row in kept) <= REOPENABLE
         assert len([name for name in rows if name.startswith("held/")]) == len(open_items) + len(kept)
 
 
