@@ -60,6 +60,11 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "keys": Entry("streams.cli.keys", "keys", "Make and show the keys that approvers and agents sign with."),
         "hitl": Entry("streams.cli.hitl", "hitl", "Post held items to Slack, Teams or a webhook, and take decisions."),
     },
+    "Audit": {
+        "audit": Entry(
+            "streams.cli.audit", "audit", "Take every decision again from the topics, and say what differs."
+        ),
+    },
     "Health": {
         "health": Entry("streams.cli.health", "health", "Show how services stand by their circuit breakers."),
         "recovery": Entry(

@@ -72,6 +72,11 @@ def _lengths(count: int) -> Callable[..., bytes]:
     return struct.Struct(f">{count + 1}i").pack
 
 
+def sha256(image: bytes) -> bytes:
+    """The hash of a record, from its image."""
+    return hashlib.sha256(image).digest()
+
+
 def of_hashes(hashes: list[bytes]) -> str:
     """SHA-256 over concatenated hashes, in hexadecimal."""
     return hashlib.sha256(b"".join(hashes)).hexdigest()

@@ -195,6 +195,11 @@ class TurnInProgress(Generic[Row, Control]):
         """Whether inbox records may be handled: a lane decides nothing before its control document has arrived."""
         return self._agent.control is None or self._control is not None
 
+    def written_to(self, topic: str, partition: int) -> int:
+        """How many records there are to write to a partition so far."""
+        group = self._groups.get((topic, partition))
+        return 0 if group is None else len(group.records)
+
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""

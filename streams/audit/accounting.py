@@ -1,0 +1,70 @@
+"""Records that no turn has written: what is on the topics of lanes, less what all the lanes claim."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+from streams.audit.cells import Cells
+from streams.audit.findings import Finding, Kind, position
+from streams.audit.lane import LaneReport
+from streams.audit.log import Log, Place
+from streams.engine.records import Record
+
+_NAMED = 10
+_LOST = "they may be those of audit records that are missing"
+_BESIDE = 500
+"""How many offsets to both sides are searched for the record that an added one is a copy of."""
+
+
+async def unaccounted(log: Log, places: Sequence[Place], lanes: Sequence[LaneReport]) -> AsyncIterator[Finding | int]:
+    """How many records each partition has, and a finding for each that has more than the turns have written."""
+    for place in places:
+        cells = Cells()
+        unresolved = 0
+        for lane in lanes:
+            unresolved += lane.unresolved.get(place, 0)
+            if place in lane.claims:
+                cells.take(lane.claims[place])
+        present = await _count(log, place, cells)
+        yield present
+        if cells.left > unresolved:
+            found = await _finding(log, place, cells, cells.left - unresolved, is_certain=unresolved == 0)
+            yield (
+                replace(found, words=f"{found.words} ({_LOST})") if any(one.has_lost_turns for one in lanes) else found
+            )
+
+
+async def _count(log: Log, place: Place, cells: Cells) -> int:
+    present, settled = 0, log.settled(place)
+    async for records in log.read(place, log.begin(place)):
+        for record in records:
+            if record.offset < settled:
+                cells.add(record.offset)
+                present += 1
+    return present
+
+
+async def _finding(log: Log, place: Place, cells: Cells, more: int, *, is_certain: bool) -> Finding:
+    topic, partition = place
+    alone = cells.alone()
+    words = f"{more} {'record' if more == 1 else 'records'} that no turn of any lane has written"
+    if not is_certain or not alone:
+        return Finding(Kind.OUTPUT_ADDED, topic, partition, None, words, f"{topic}/{partition}")
+    if len(alone) > 1:
+        words = f"{words}, at offsets {', '.join(map(str, alone[:_NAMED]))}{' and more' if len(alone) > _NAMED else ''}"
+    original = await _original(log, place, alone[0])
+    if original is not None:
+        words = f"{words}; it is the same as the record at offset {original}"
+    return Finding(Kind.OUTPUT_ADDED, topic, partition, None, words, position(place, alone[0]))
+
+
+async def _original(log: Log, place: Place, offset: int) -> int | None:
+    near: list[Record] = []
+    async for records in log.read(place, max(log.begin(place), offset - _BESIDE)):
+        near += [record for record in records if record.offset <= offset + _BESIDE]
+        if records and records[-1].offset > offset + _BESIDE:
+            break
+    added = next((record for record in near if record.offset == offset), None)
+    if added is None:
+        return None
+    image = added.key, added.value, tuple(added.headers)
+    return next((r.offset for r in near if r is not added and (r.key, r.value, tuple(r.headers)) == image), None)

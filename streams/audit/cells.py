@@ -1,0 +1,47 @@
+"""Which records of a partition no turn accounts for, in memory that does not grow with the log."""
+
+from collections.abc import Iterator
+
+_CELLS = 1024
+
+
+class Cells:
+    """Counts and sums of offsets, apart by offset modulo 1024: what is present adds, what a turn claims takes away.
+
+    A record without a claim is left over alone in its cell, and the sum is its offset. Cells of several processes add
+    up, in any order.
+    """
+
+    __slots__ = ("counts", "sums")
+
+    def __init__(self) -> None:
+        self.counts, self.sums = [0] * _CELLS, [0] * _CELLS
+
+    def add(self, offset: int) -> None:
+        """A record is there."""
+        self.counts[offset % _CELLS] += 1
+        self.sums[offset % _CELLS] += offset
+
+    def remove(self, offset: int) -> None:
+        """A turn has written the record there."""
+        self.counts[offset % _CELLS] -= 1
+        self.sums[offset % _CELLS] -= offset
+
+    def take(self, others: "Cells") -> None:
+        """Adds other cells to these."""
+        self.counts = [mine + other for mine, other in zip(self.counts, others.counts, strict=True)]
+        self.sums = [mine + other for mine, other in zip(self.sums, others.sums, strict=True)]
+
+    @property
+    def left(self) -> int:
+        """How many records nobody claims."""
+        return sum(self.counts)
+
+    def alone(self) -> list[int]:
+        """The offsets that are certain: those alone in their cell."""
+        return sorted(self._alone())
+
+    def _alone(self) -> Iterator[int]:
+        for cell, (count, total) in enumerate(zip(self.counts, self.sums, strict=True)):
+            if count == 1 and total % _CELLS == cell and total >= 0:
+                yield total

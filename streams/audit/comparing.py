@@ -1,0 +1,90 @@
+"""A decision as it was written and as it comes out now: what differs between the two, in words."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
+
+import orjson
+
+from streams.audit.outputs import Image
+from streams.engine.records import Record
+
+_SHOWN = 60
+_PARTS = 4
+_NOTHING = object()
+
+
+def same_but_for_encoding(now: Image, written: Record) -> bool:
+    """Whether key, value and every header mean the same as JSON."""
+    key, value, headers = now
+    if [name for name, _ in headers] != [name for name, _ in written.headers]:
+        return False
+    pairs = [(key, written.key), (value, written.value)]
+    pairs += [(mine, theirs) for (_, mine), (_, theirs) in zip(headers, written.headers, strict=True)]
+    return all(mine == theirs or _same_json(mine, theirs) for mine, theirs in pairs)
+
+
+def differing(now: Image, written: Record) -> str:
+    """The parts that differ, with their contents: first as recorded, then as it comes out now."""
+    parts = list(_parts(now, written))
+    more = f" and {len(parts) - _PARTS} more" if len(parts) > _PARTS else ""
+    return "; ".join(parts[:_PARTS]) + more
+
+
+def counts_differ(recorded: Mapping[tuple[str, int], int], now: Mapping[tuple[str, int], int]) -> str:
+    """Where another number of records is written, in words; empty if nowhere."""
+    places = sorted(place for place in {*recorded, *now} if recorded.get(place, 0) != now.get(place, 0))
+    return "; ".join(
+        f"{topic}/{partition} got {recorded.get((topic, partition), 0)} records, now {now.get((topic, partition), 0)}"
+        for topic, partition in places[:_PARTS]
+    )
+
+
+def _parts(now: Image, written: Record) -> Iterator[str]:
+    key, value, headers = now
+    yield from _part("key", written.key, key)
+    names = list(dict.fromkeys(name for name, _ in (*written.headers, *headers)))
+    for name in names:
+        yield from _part(name, _first(written.headers, name), _first(headers, name))
+    yield from _part("value", written.value, value)
+
+
+def _part(name: str, written: bytes | None, now: bytes | None) -> Iterator[str]:
+    if written == now:
+        return
+    old, new = _object(written), _object(now)
+    if old is not None and new is not None:
+        fields = [field for field in {**old, **new} if old.get(field, _NOTHING) != new.get(field, _NOTHING)]
+        for field in fields:
+            yield f"{name}.{field} was {_shown(old.get(field))}, is now {_shown(new.get(field))}"
+        if fields:
+            return
+    yield f"{name} was {_shown(written)}, is now {_shown(now)}"
+
+
+def _first(headers: Sequence[tuple[str, bytes | None]], wanted: str) -> bytes | None:
+    return next((content for name, content in headers if name == wanted), None)
+
+
+def _same_json(one: bytes | None, other: bytes | None) -> bool:
+    parsed = _json(one)
+    return parsed is not _NOTHING and parsed == _json(other)
+
+
+def _object(content: bytes | None) -> dict[str, object] | None:
+    parsed = _json(content)
+    return cast("dict[str, object]", parsed) if isinstance(parsed, dict) else None
+
+
+def _json(content: bytes | None) -> object:
+    try:
+        return orjson.loads(content or b"")
+    except orjson.JSONDecodeError:
+        return _NOTHING
+
+
+def _shown(content: object) -> str:
+    if isinstance(content, bytes):
+        words = content.decode("utf-8", "backslashreplace")
+    else:
+        words = "nothing" if content is None else orjson.dumps(content).decode()
+    return words if len(words) <= _SHOWN else f"{words[:_SHOWN]}..."

@@ -1,0 +1,48 @@
+"""An audit of lanes in one log, one after the other."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from streams.audit.accounting import unaccounted
+from streams.audit.facts import InstalledTopics
+from streams.audit.findings import Finding
+from streams.audit.lane import LaneAudit, LaneReport, Window
+from streams.audit.log import Log
+from streams.audit.verdict import Verdict, together
+from streams.engine.agent import Agent
+
+EVERYTHING = Window()
+
+
+async def verify(
+    log: Log,
+    facts: InstalledTopics,
+    agents: Sequence[Agent[Any, Any]],
+    *,
+    lanes: Sequence[int],
+    window: Window = EVERYTHING,
+    on_turns: Callable[[int], None] = lambda _: None,
+    accounts: bool = True,
+) -> Verdict:
+    """Verifies the lanes of agents. With `accounts` they must be all the lanes there are."""
+    reports = [
+        await LaneAudit(agent, lane, log, facts, window=window, on_turns=on_turns).run()
+        for agent in agents
+        for lane in lanes
+    ]
+    return await conclude(log, facts, reports, accounts=accounts and window.is_everything)
+
+
+async def conclude(log: Log, facts: InstalledTopics, reports: Sequence[LaneReport], *, accounts: bool) -> Verdict:
+    """The verdict on lanes; with `accounts`, records that none of them wrote are looked for."""
+    verdict = together(reports)
+    if not accounts:
+        return verdict
+    verdict.accounted = 0
+    places = [(topic, p) for topic in sorted(facts.lanes_alone) for p in range(facts.partitions[topic])]
+    async for told in unaccounted(log, places, reports):
+        if isinstance(told, Finding):
+            verdict.findings.add(told)
+        else:
+            verdict.accounted += told
+    return verdict

@@ -1,0 +1,128 @@
+"""The audit of real traffic on a real broker: it passes, and finds what was changed in a copy of the log."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from schemas import topics
+from schemas.decision import Vote
+from schemas.recovery import RecoveryState
+from streams import agents
+from streams.agents.naming import Naming
+from streams.audit.findings import Kind
+from streams.audit.kafka_log import installed, moment
+from streams.audit.log import MemoryLog
+from streams.audit.running import Selection, run
+from streams.audit.verdict import Verdict
+from streams.audit.verifying import verify
+from streams.control import publish as publish_policy
+from streams.engine.client import EngineSettings
+from streams.metrics import Measures
+from streams.settings import Settings
+from tests.integration.test_cli import Acgs
+from tests.support.deliberated import registry
+from tests.support.deliberating import client_of, deliberating, publish
+from tests.support.kafka import delete_records, read_topics
+from tests.support.product import UNKNOWN_TOOL, encoded
+from tests.support.recorded import copy_of
+from tests.support.recovered import PROBE, rule
+from tests.support.recovering import breakers, recovering, until
+
+TWO = 2
+Auditing = Callable[[EngineSettings], Awaitable[Verdict]]
+
+
+def product(settings: EngineSettings) -> Settings:
+    return Settings(kafka_bootstrap_servers=settings.bootstrap_servers, prefix=settings.prefix)
+
+
+async def audited(settings: EngineSettings, selection: Selection | None = None, workers: int = 1) -> Verdict:
+    return await asyncio.to_thread(run, product(settings), selection or Selection(), workers)
+
+
+async def some_traffic(settings: EngineSettings, while_it_runs: Auditing | None = None) -> None:
+    """Messages that are delivered, refused, held, released and vetoed, and a change of the policy."""
+    async with deliberating(settings), client_of(settings, "lee") as lee, client_of(settings, "sam") as sam:
+        await publish(
+            settings, *[encoded(n) for n in range(30)], b"{", *[encoded(n, tool=UNKNOWN_TOOL) for n in (1, 2)]
+        )
+        waiting = []
+        async with asyncio.timeout(60):
+            async for one in lee.pending():
+                waiting.append(one)
+                if len(waiting) == TWO:
+                    break
+        await lee.decide(waiting[0].item, Vote.APPROVE)
+        await sam.decide(waiting[0].item, Vote.APPROVE)
+        await sam.decide(waiting[1].item, Vote.VETO, "no")
+        await publish_policy(settings, registry(2))
+        await publish(settings, *[encoded(n) for n in range(40, 50)])
+        if while_it_runs is not None:
+            assert (await while_it_runs(settings)).findings.first == {}
+
+
+async def test_messages_votes_and_a_policy_are_verified_while_the_lanes_run_and_afterwards(
+    settings: EngineSettings,
+) -> None:
+    await some_traffic(settings, while_it_runs=audited)
+    verdict = await audited(settings)
+    assert verdict.findings.first == {}
+    assert verdict.exit_code == 0
+    assert verdict.verified == verdict.turns > 0
+    assert {lane.agent for lane in verdict.lanes if lane.turns} >= {topics.TRIAGE, topics.DELIBERATOR}
+    several = await audited(settings, workers=2)
+    assert several.document() == verdict.document()
+    only = await audited(settings, Selection(agents=(topics.TRIAGE,), lanes=(0,)))
+    assert (len(only.lanes), only.accounted, only.exit_code) == (1, None, 0)
+
+
+async def test_workflows_recoveries_and_their_timers_are_verified(settings: EngineSettings) -> None:
+    soon = rule(initial_delay="PT0.2S", start_within="PT0.5S", timeout="PT0.5S")
+    async with recovering(settings, lambda command: command.activity == PROBE, recoveries={"*": soon}):
+        await breakers(settings, ("payments", "open"), ("orders", "open"))
+        await until(settings, RecoveryState.SUCCEEDED)
+        await until(settings, RecoveryState.SUCCEEDED, "orders")
+    verdict = await audited(settings)
+    assert verdict.findings.first == {}
+    assert verdict.verified == verdict.turns
+    assert {lane.agent for lane in verdict.lanes if lane.turns} >= {topics.ORCHESTRATOR, topics.RECOVERER}
+
+
+async def test_a_byte_changed_in_a_copy_of_the_log_is_found(settings: EngineSettings) -> None:
+    await some_traffic(settings)
+    facts = await installed(settings)
+    now = await moment(settings, facts)
+    read = await read_topics(settings, facts.partitions)
+    control = f"{settings.prefix}{topics.CONTROL}"
+    made = agents.build((), Naming(settings.prefix), Measures(CollectorRegistry()))
+
+    async def verdict_on(log: Any) -> Verdict:  # noqa: ANN401
+        return await verify(MemoryLog(log, now.begins), facts, made, lanes=range(facts.partitions[control]))
+
+    assert (await verdict_on(copy_of(read))).exit_code == 0
+    for topic, kind in ((topics.DELIVERIES, Kind.OUTPUT_CHANGED), (topics.IN_MESSAGES, Kind.INPUT_CHANGED)):
+        changed = copy_of(read)
+        by_partition = changed[f"{settings.prefix}{topic}"]
+        log = next(log for log in by_partition.values() if log)
+        value = (log[0].value or b"").replace(b'"planner"', b'"plannes"')
+        log[0] = log[0]._replace(value=value)
+        verdict = await verdict_on(changed)
+        assert set(verdict.findings.first) == {kind}
+
+
+async def test_the_command_says_what_it_verified_and_what_retention_has_left(settings: EngineSettings) -> None:
+    await some_traffic(settings)
+    acgs = Acgs(settings)
+    said = await acgs("audit", "verify")
+    assert said.code == 0, said.out
+    assert "consistent, not anchored: nobody outside has signed it." in said.out
+    await delete_records(settings, f"{settings.prefix}{topics.IN_MESSAGES}", {0: 10})
+    said = await acgs("audit", "verify", "--json")
+    assert said.code == 3
+    document = json.loads(said.out)
+    assert document["verdict"] == "unverifiable"
+    assert [one["kind"] for one in document["not_verified"]] == ["inputs-deleted"]
+    assert document["differences"] == []

@@ -1,0 +1,473 @@
+"""The audit of recorded turns: it passes over what was decided, and finds and names each way of tampering."""
+
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+
+from handlers import impact
+from schemas import envelope, topics
+from streams.audit.cells import Cells
+from streams.audit.findings import Kind, Open
+from streams.audit.lane import Window
+from streams.audit.verdict import Verdict
+from streams.engine.agent import View
+from streams.engine.records import InputRecord, Record
+from tests.support.deliberated import registry
+from tests.support.product import SAFE_TOOL, UNKNOWN_TOOL, encoded, policy
+from tests.support.recorded import (
+    NAMING,
+    PARTITIONS,
+    T0,
+    Recorder,
+    Topics,
+    audited,
+    built,
+    copy_of,
+    installed,
+)
+
+SPINE = (topics.GATEWAY_MESSAGES, topics.TRIAGE)
+IN, INSIDE, OUT, HELD, REJECTED, AUDIT, CONTROL = map(
+    NAMING.topic,
+    (
+        topics.IN_MESSAGES,
+        topics.MESSAGES,
+        topics.DELIVERIES,
+        topics.DELIBERATION,
+        topics.REJECTED,
+        topics.AUDIT,
+        topics.CONTROL,
+    ),
+)
+TOOLS = (None, SAFE_TOOL, UNKNOWN_TOOL)
+
+
+def record_the_spine() -> Recorder:
+    lanes = Recorder(*SPINE)
+    lanes.publish(policy(1))
+    for begin in range(0, 40, 20):
+        lanes.send(topics.IN_MESSAGES, *[encoded(n, tool=TOOLS[n % 3]) for n in range(begin, begin + 20)], b"{", None)
+        lanes.run()
+    lanes.publish(policy(2))
+    lanes.send(topics.IN_MESSAGES, *[encoded(n, tool=TOOLS[n % 3]) for n in range(40, 50)])
+    lanes.run()
+    return lanes
+
+
+def record_deliberation() -> Recorder:
+    lanes = Recorder(*SPINE, topics.DELIBERATOR)
+    lanes.publish(registry())
+    lanes.send(topics.IN_MESSAGES, *[encoded(n, tool=UNKNOWN_TOOL) for n in range(6)])
+    lanes.run()
+    lanes.pass_time(25 * 3_600_000)
+    lanes.send(topics.IN_MESSAGES, *[encoded(n, tool=UNKNOWN_TOOL) for n in range(6, 12)])
+    lanes.run()
+    lanes.pass_time(25 * 3_600_000)
+    return lanes
+
+
+@pytest.fixture(scope="module")
+def spine() -> Recorder:
+    return record_the_spine()
+
+
+@pytest.fixture(scope="module")
+def deliberation() -> Recorder:
+    return record_deliberation()
+
+
+async def verdict_on(lanes: Recorder, changed: Topics | None = None, **options: Any) -> Verdict:  # noqa: ANN401
+    return await audited(lanes.topics if changed is None else changed, lanes.agents, **options)
+
+
+def kinds(verdict: Verdict) -> set[str]:
+    return {finding.kind.value for finding in verdict.findings.first.values()}
+
+
+def words(verdict: Verdict, kind: Kind | Open) -> str:
+    return verdict.findings.first[kind].words
+
+
+def turned(record: Record, **changes: Any) -> InputRecord:  # noqa: ANN401
+    fields = ("topic", "partition", "offset", "timestamp", "key", "value", "headers")
+    return InputRecord(**{**{name: getattr(record, name) for name in fields}, **changes})
+
+
+def one_byte(value: bytes | None) -> bytes:
+    assert value is not None
+    at = len(value) // 2
+    return value[:at] + bytes([value[at] ^ 1]) + value[at + 1 :]
+
+
+def trail(changed: Topics, agent: str, lane: int) -> list[int]:
+    """Where a lane's audit records stand in their partition."""
+    log = changed[AUDIT][lane % PARTITIONS]
+    return [index for index, record in enumerate(log) if record.key == f"{agent}/{lane}".encode()]
+
+
+# What was not tampered with
+
+
+async def test_a_log_as_the_lanes_wrote_it_is_consistent_and_said_to_be_not_anchored(spine: Recorder) -> None:
+    verdict = await verdict_on(spine)
+    assert kinds(verdict) == set()
+    assert (verdict.exit_code, verdict.words) == (0, "consistent, not anchored: nobody outside has signed it")
+    assert verdict.verified == verdict.turns == sum(map(len, spine.topics[AUDIT].values()))
+    assert verdict.decisions == 2 * 50 + 4 + 2 * PARTITIONS * len(SPINE)
+    kept = (INSIDE, OUT, HELD, REJECTED)
+    assert verdict.accounted == sum(len(log) for name in kept for log in spine.topics[name].values())
+    assert verdict.document()["anchored"] is False
+
+
+async def test_timers_fire_again_as_the_inbox_tells(deliberation: Recorder) -> None:
+    verdict = await verdict_on(deliberation)
+    assert kinds(verdict) == set()
+    assert verdict.verified == verdict.turns
+    verdicts = deliberation.topics[NAMING.topic(topics.VERDICTS)]
+    ended = [orjson.loads(record.value or b"")["state"] for log in verdicts.values() for record in log]
+    assert len(ended) == 12
+    assert len(set(ended)) == 1
+
+
+async def test_it_begins_in_the_middle_of_time_with_the_state_of_that_time(deliberation: Recorder) -> None:
+    middle = T0 + 30 * 3_600_000
+    verdict = await verdict_on(deliberation, window=Window(since_ms=middle))
+    assert kinds(verdict) == set()
+    assert 0 < verdict.verified < verdict.turns
+    before = await verdict_on(deliberation, window=Window(until_ms=middle))
+    assert kinds(before) == set()
+    assert before.turns < verdict.turns
+    assert before.accounted is None
+
+
+# Inputs
+
+
+async def test_one_byte_of_an_input_is_found(spine: Recorder) -> None:
+    changed = copy_of(spine.topics)
+    log = changed[IN][1]
+    log[5] = turned(log[5], value=one_byte(log[5].value))
+    verdict = await verdict_on(spine, changed)
+    assert kinds(verdict) == {Kind.INPUT_CHANGED}
+    found = verdict.findings.first[Kind.INPUT_CHANGED]
+    assert (found.agent, found.lane, found.seq) == (topics.GATEWAY_MESSAGES, 1, 2)
+    assert verdict.exit_code == 1
+
+
+async def test_one_byte_of_what_one_lane_wrote_and_another_read_is_found_at_both(spine: Recorder) -> None:
+    changed = copy_of(spine.topics)
+    log = changed[INSIDE][0]
+    log[3] = turned(log[3], value=one_byte(log[3].value))
+    assert kinds(await verdict_on(spine, changed)) == {Kind.INPUT_CHANGED, Kind.OUTPUT_CHANGED}
+
+
+async def test_a_removed_and_an_added_input_are_found(spine: Recorder) -> None:
+    changed = copy_of(spine.topics)
+    del changed[IN][0][4]
+    verdict = await verdict_on(spine, changed)
+    assert kinds(verdict) == {Kind.INPUT_REMOVED}
+    assert words(verdict, Kind.INPUT_REMOVED) == "4 records were read there, 3 are left"
+    changed = copy_of(spine.topics)
+    changed[IN][0].insert(4, changed[IN][0][4])
+    assert kinds(await verdict_on(spine, changed)) == {Kind.INPUT_ADDED}
+
+
+async def test_an_input_put_in_between_so_that_all_others_move_up_is_found(spine: Recorder) -> None:
+    changed = copy_of(spine.topics)
+    log = changed[IN][0]
+    log.insert(4, log[4])
+    changed[IN][0] = [turned(record, offset=offset) for offset, record in enumerate(log)]
+    verdict = await verdict_on(spine, changed)
+    assert kinds(verdict) == {Kind.INPUT_CHANGED}
+    assert verdict.findings.first[Kind.INPUT_CHANGED].seq == 2
+
+
+async def test_inputs_that_changed_places_are_named(spine: Recorder) -> None:
+    changed = copy_of(spine.topics)
+    log = changed[IN][0]
+    log[4], log[6] = turned(log[6], offset=4), turned(log[4], offset=6)
+    verdict = await verdict_on(spine, changed)
+    assert kinds(verdict) == {Kind.INPUT_REORDERED}
+    assert words(verdict, Kind.INPUT_REORDERED) == "the records at offsets 4 and 6 have changed places"
+
+
+async def test_another_time_of_an_input_is_found_where_it_is_the_lanes_time(spine: Recorder) -> None:
+    changed = copy_of(spine.topics)
+    log = changed[IN][0]
+    log[-1] = turned(log[-1], timestamp=log[-1].timestamp + 1)
+    verdict = await verdict_on(spine, changed)
+    assert kinds(verdict) == {Kind.INPUT_CHANGED}
+    assert "times" in words(verdict, Kind.INPUT_CHANGED)
+
+
+async def test_a_changed_policy_is_found_as_a_changed_input(spine: Recorder) -> None:
+    changed = copy_of(spine.topics)
+    control = changed[CONTROL][0]
+    control[1] = turned(control[1], value=policy(2, unknown_tool=9_100).canonical())
+    assert Kind.INPUT_CHANGED in kinds(await verdict_on(spine, changed))
+
+
+# Outputs
+
+
+async def test_one_byte_of_an_output_is_found_and_shown(spine: Recorder) -> None:
+    changed = copy_of(spine.topics)
+    log = changed[OUT][0] or changed[OUT][1]
+    log[2] = turned(log[2], value=(log[2].value or b"").replace(b"planner", b"plannes"))
+    verdict = await verdict_on(spine, changed)
+    assert kinds(verdict) == {Kind.OUTPUT_CHANGED}
+    found = verdict.findings.first[Kind.OUTPUT_CHANGED]
+    assert 'value.from_agent was "plannes", was written as "planner"' in found.words
+    assert found.at == f"{OUT}/{log[2].partition}/{log[2].offset}"
+
+
+async def test_a_removed_output_is_found(spine: Recorder) -> None:
+    changed = copy_of(spine.topics)
+    log = changed[OUT][0] or changed[OUT][1]
+    del log[3]
+    verdict = await verdict_on(spine, changed)
+    assert kinds(verdict) == {Kind.OUTPUT_REMOVED}
+    assert "key executor" in words(verdict, Kind.OUTPUT_REMOVED)
+
+
+async def test_outputs_that_changed_places_are_found(spine: Recorder) -> None:
+    changed = copy_of(spine.topics)
+    log = changed[INSIDE][0]
+    log[0], log[1] = turned(log[1], offset=0), turned(log[0], offset=1)
+    assert Kind.OUTPUT_REORDERED in kinds(await verdict_on(spine, changed))
+
+
+async def test_an_added_output_that_no_turn_wrote_is_found(spine: Recorder) -> None:
+    changed = copy_of(spine.topics)
+    log = changed[OUT][0] or changed[OUT][1]
+    end = log[-1].offset + 1
+    log.append(turned(log[-1], offset=end, value=b'{"content":"forged"}'))
+    verdict = await verdict_on(spine, changed)
+    assert kinds(verdict) == {Kind.OUTPUT_ADDED}
+    assert verdict.findings.first[Kind.OUTPUT_ADDED].at == f"{OUT}/{log[-1].partition}/{end}"
+
+
+async def test_a_doubled_output_is_found_and_its_original_named(spine: Recorder) -> None:
+    changed = copy_of(spine.topics)
+    log = changed[OUT][0] or changed[OUT][1]
+    log.insert(4, log[4])
+    moved = [turned(record, offset=offset) for offset, record in enumerate(log)]
+    changed[OUT][log[0].partition] = moved
+    verdict = await verdict_on(spine, changed)
+    assert kinds(verdict) == {Kind.OUTPUT_ADDED}
+    assert "it is the same as the record at offset 4" in words(verdict, Kind.OUTPUT_ADDED)
+
+
+# The trail
+
+
+async def test_one_byte_of_an_audit_record_is_found_and_named(spine: Recorder) -> None:
+    for old, new in (
+        (b'"clock":18', b'"clock":19'),
+        (b'"decision_version":1', b'"decision_version":2'),
+        (b'"v":1', b'"v":2'),
+    ):
+        changed = copy_of(spine.topics)
+        log = changed[AUDIT][0]
+        at = trail(changed, topics.TRIAGE, 0)[2]
+        log[at] = turned(log[at], value=(log[at].value or b"").replace(old, new, 1))
+        assert log[at].value != spine.topics[AUDIT][0][at].value
+        verdict = await verdict_on(spine, changed)
+        assert kinds(verdict) == {Kind.CHAIN_BROKEN}, (old, kinds(verdict))
+        assert verdict.findings.first[Kind.CHAIN_BROKEN].seq == 3
+        if b"clock" in old:
+            assert "turn 3 was changed in clock" in words(verdict, Kind.CHAIN_BROKEN)
+
+
+async def test_any_single_byte_of_any_audit_record_is_found(spine: Recorder) -> None:
+    at = trail(spine.topics, topics.GATEWAY_MESSAGES, 1)
+    for index in (at[1], at[-1]):
+        length = len(spine.topics[AUDIT][1][index].value or b"")
+        for position in range(0, length, 23):
+            changed = copy_of(spine.topics)
+            value = bytearray(changed[AUDIT][1][index].value or b"")
+            value[position] ^= 1
+            changed[AUDIT][1][index] = turned(changed[AUDIT][1][index], value=bytes(value))
+            verdict = await audited(changed, built([topics.GATEWAY_MESSAGES]), accounts=False)
+            assert {Kind.CHAIN_BROKEN, Kind.TRAIL_CUT} & kinds(verdict), (index, position)
+
+
+async def test_a_removed_a_doubled_and_a_moved_audit_record_break_the_chain(spine: Recorder) -> None:
+    removed, doubled, moved = (copy_of(spine.topics) for _ in range(3))
+    at = trail(removed, topics.TRIAGE, 0)
+    del removed[AUDIT][0][at[2]]
+    verdict = await verdict_on(spine, removed)
+    assert kinds(verdict) == {Kind.CHAIN_BROKEN, Kind.OUTPUT_ADDED}
+    assert "those of audit records that are missing" in words(verdict, Kind.OUTPUT_ADDED)
+    assert words(verdict, Kind.CHAIN_BROKEN) == "turn 3 is missing before turn 4"
+    doubled[AUDIT][0].insert(at[2], doubled[AUDIT][0][at[2]])
+    verdict = await verdict_on(spine, doubled)
+    assert kinds(verdict) == {Kind.CHAIN_BROKEN}
+    assert words(verdict, Kind.CHAIN_BROKEN) == "turn 3 stands in the trail again, after turn 3"
+    log = moved[AUDIT][0]
+    log[at[2]], log[at[3]] = turned(log[at[3]], offset=log[at[2]].offset), turned(log[at[2]], offset=log[at[3]].offset)
+    assert Kind.CHAIN_BROKEN in kinds(await verdict_on(spine, moved))
+
+
+async def test_a_cut_tail_is_found_by_the_changelog_or_by_what_the_turns_wrote(spine: Recorder) -> None:
+    changed = copy_of(spine.topics)
+    del changed[AUDIT][0][trail(changed, topics.TRIAGE, 0)[-1]]
+    verdict = await verdict_on(spine, changed)
+    assert Kind.TRAIL_CUT in kinds(verdict)
+    changelog = changed[NAMING.own(topics.TRIAGE).changelog][0]
+    positions = [index for index, record in enumerate(changelog) if record.key == b"position"]
+    del changelog[positions[-1]]
+    assert kinds(await verdict_on(spine, changed)) == {Kind.OUTPUT_ADDED}
+
+
+async def test_a_tail_that_is_cut_everywhere_is_not_noticed_without_a_checkpoint(spine: Recorder) -> None:
+    """What the notary is for: whoever cuts trail, changelog and outputs alike leaves a consistent, shorter history."""
+    short = Recorder(*SPINE)
+    short.publish(policy(1))
+    short.send(topics.IN_MESSAGES, *[encoded(n, tool=TOOLS[n % 3]) for n in range(20)], b"{", None)
+    short.run()
+    changed = copy_of(short.topics)
+    changed[IN] = copy_of(spine.topics)[IN]
+    assert kinds(await verdict_on(short, changed)) == set()
+
+
+# The rules
+
+
+async def test_a_handler_changed_by_one_constant_is_found_with_what_it_decides_otherwise(
+    spine: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = impact.encode_card
+
+    monkeypatch.setattr(impact, "encode_card", lambda card: original(card).replace(b'"score":0', b'"score":1'))
+    verdict = await verdict_on(spine)
+    assert kinds(verdict) == {Kind.DECISION_DIFFERS}
+    found = verdict.findings.first[Kind.DECISION_DIFFERS]
+    assert found.agent == topics.TRIAGE
+    assert f"{envelope.CARD}.score was 0, is now 1" in found.words
+
+
+async def test_other_bytes_of_the_same_decision_are_told_apart(
+    spine: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = impact.encode_card
+    monkeypatch.setattr(impact, "encode_card", lambda card: original(card).replace(b":", b": ", 1))
+    verdict = await verdict_on(spine)
+    assert kinds(verdict) == {Kind.ENCODING_DIFFERS}
+
+
+async def test_a_message_that_goes_elsewhere_is_another_decision(spine: Recorder) -> None:
+    triage = spine.agents[1]
+    handler = triage.handler
+
+    def delivers_all(view: View[Any, Any], record: Record) -> Any:  # noqa: ANN401
+        return [one._replace(topic=OUT) for one in handler(view, record)]  # type: ignore[union-attr]
+
+    verdict = await audited(spine.topics, [spine.agents[0], replace(triage, handler=delivers_all)])
+    assert kinds(verdict) == {Kind.DECISION_DIFFERS}
+    assert f"{HELD}/" in words(verdict, Kind.DECISION_DIFFERS)
+
+
+# What cannot be verified
+
+
+async def test_another_decision_version_is_said_and_what_follows_goes_on(spine: Recorder) -> None:
+    later = replace(spine.agents[1], decision_version=99)
+    verdict = await audited(spine.topics, [spine.agents[0], later])
+    assert kinds(verdict) == {Open.OTHER_RELEASE}
+    assert verdict.exit_code == 3
+
+
+async def test_inputs_that_retention_deleted_are_said_and_a_lane_without_rows_goes_on(spine: Recorder) -> None:
+    changed = copy_of(spine.topics)
+    changed[INSIDE][0] = changed[INSIDE][0][6:]
+    verdict = await verdict_on(spine, changed, begins={(INSIDE, 0): 6})
+    assert kinds(verdict) == {Open.INPUTS_DELETED, Open.OUTPUTS_DELETED}
+    assert verdict.exit_code == 3
+    assert 0 < verdict.verified < verdict.turns
+    log = changed[OUT][0] or changed[OUT][1]
+    log[-1] = turned(log[-1], value=b"{}")
+    assert Kind.OUTPUT_CHANGED in kinds(await verdict_on(spine, changed, begins={(INSIDE, 0): 6}))
+
+
+async def test_after_deleted_inputs_a_lane_with_rows_is_not_taken_for_verified(deliberation: Recorder) -> None:
+    changed = copy_of(deliberation.topics)
+    lane = 0 if changed[HELD][0] else 1
+    changed[HELD][lane] = changed[HELD][lane][2:]
+    verdict = await verdict_on(deliberation, changed, begins={(HELD, lane): 2})
+    assert {Open.INPUTS_DELETED, Open.STATE_UNKNOWN} <= kinds(verdict)
+    assert not verdict.findings.differences()
+
+
+async def test_a_position_that_an_operator_accepted_is_told_apart_and_the_lane_goes_on() -> None:
+    lanes = Recorder(*SPINE)
+    lanes.publish(policy(1))
+    lanes.send(topics.IN_MESSAGES, *[encoded(n) for n in range(12)])
+    lanes.run()
+    lanes.send(topics.IN_MESSAGES, *[encoded(n) for n in range(12, 24)])
+    lanes.accept(topics.GATEWAY_MESSAGES, 0, {IN: 8})
+    lanes.accept(topics.GATEWAY_MESSAGES, 1, {IN: 2})
+    lanes.run()
+    verdict = await verdict_on(lanes)
+    assert kinds(verdict) == {Open.ACCEPTED}
+    assert verdict.exit_code == 3
+    assert "olga put the lane from" in words(verdict, Open.ACCEPTED)
+    assert verdict.verified == verdict.turns
+
+
+async def test_a_lane_that_left_out_inputs_by_itself_is_found() -> None:
+    lanes = Recorder(*SPINE)
+    lanes.publish(policy(1))
+    lanes.send(topics.IN_MESSAGES, *[encoded(n) for n in range(12)])
+    lanes.run()
+    lanes.send(topics.IN_MESSAGES, *[encoded(n) for n in range(12, 24)])
+    lanes.skip(topics.GATEWAY_MESSAGES, 0, {IN: 8})
+    lanes.run()
+    assert kinds(await verdict_on(lanes)) == {Kind.INPUT_GAP}
+
+
+async def test_a_limit_that_has_changed_since_is_read_from_the_dead_letters() -> None:
+    lanes = Recorder(*SPINE, limits={INSIDE: 10_000})
+    lanes.publish(policy(1))
+    lanes.send(topics.IN_MESSAGES, encoded(1), encoded(2), encoded(3, metadata={"fill": "x" * 20_000}), encoded(4))
+    lanes.run()
+    letters = lanes.topics[NAMING.own(topics.GATEWAY_MESSAGES).dead_letters]
+    assert sum(map(len, letters.values())) == 1
+    verdict = await verdict_on(lanes)
+    assert kinds(verdict) == set()
+
+
+async def test_a_removed_timer_is_found_as_what_was_written_and_what_was_read(deliberation: Recorder) -> None:
+    changed = copy_of(deliberation.topics)
+    lane, at = next(
+        (lane, index)
+        for lane, log in changed[HELD].items()
+        for index, record in enumerate(log)
+        if record.headers and record.headers[0][0] == "lane-timer"
+    )
+    del changed[HELD][lane][at]
+    expected = {Kind.INPUT_REMOVED, Kind.OUTPUT_REMOVED, Open.STATE_UNKNOWN}
+    assert kinds(await verdict_on(deliberation, changed)) == expected
+
+
+# Parts
+
+
+def test_cells_tell_the_offsets_nobody_claims() -> None:
+    cells, others = Cells(), Cells()
+    for offset in range(10_000):
+        cells.add(offset)
+    for offset in range(10_000):
+        if offset not in {17, 4_711}:
+            others.remove(offset)
+    cells.take(others)
+    assert (cells.left, cells.alone()) == (2, [17, 4_711])
+
+
+def test_what_the_verifier_knows_of_topics_comes_from_the_catalogue() -> None:
+    facts = installed()
+    assert {OUT, INSIDE, HELD, REJECTED} <= facts.lanes_alone
+    assert not {IN, CONTROL, AUDIT, NAMING.topic(topics.ACTIVITY_RESULTS)} & facts.lanes_alone
+    assert not facts.is_kept(NAMING.topic(topics.DELIBERATION_STATUS))
