@@ -14,7 +14,7 @@ run: .venv/run ## Start everything, send sample traffic, kill a worker, show wha
 	@$(BIN)/acgs dev --sample --kill $(if $(ONCE),--once)
 
 test: .venv/dev ## Install what the tests need and run them, JOBS (3) files at a time, each with a broker of its own.
-	$(BIN)/pytest -n $(JOBS) --dist loadfile
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 check: .venv/dev ## Lint, formatting, types, import rules, generated documents.
 	$(BIN)/ruff check .
