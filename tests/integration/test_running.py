@@ -160,7 +160,7 @@ def test_workers_end_when_their_supervisor_is_killed(broker: Broker, prefix: str
     )
     try:
         parent = psutil.Process(acgs.pid)
-        eventually_sync(lambda: len(parent.children()) == 2)
+        eventually_sync(lambda: len(parent.children()) == 3)  # two workers, and the health table
         children = [child.pid for child in parent.children()]
     finally:
         acgs.kill()
