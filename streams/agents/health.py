@@ -37,6 +37,7 @@ _TICK_EVERY_S = 1.0
 _SYSTEM_KEY = b"system"
 _MAX_ROW_BYTES = 4 * topics.MIB
 """What `health` takes. The largest row, 500 breakers with the longest names and reasons, has 3.1 MB as JSON."""
+_LINGER_S = 0.005
 _STOP_S = 15.0
 
 
@@ -282,7 +283,7 @@ def _app(settings: EngineSettings, name: str, partitions: int, folder: Path) -> 
         broker_rebalance_timeout=session_s,
         broker_heartbeat_interval=settings.heartbeat.total_seconds(),
         consumer_auto_offset_reset="earliest",
-        producer_linger=0,
+        producer_linger=_LINGER_S,
         producer_max_request_size=_MAX_ROW_BYTES,
         stream_wait_empty=False,
         topic_partitions=partitions,
