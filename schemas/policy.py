@@ -280,6 +280,12 @@ class Policy(Contract):
         return self
 
     @cached_property
+    def preferred_hash(self) -> str:
+        """A hash that it accepts, for whoever is free to choose: until further notice, if there is one like that."""
+        hashes = self.accepted_hashes
+        return next((one.hash for one in hashes if one.until is None), hashes[0].hash)
+
+    @cached_property
     def tiers_from_the_top(self) -> tuple[Tier, ...]:
         """The tiers, the gravest first."""
         return tuple(sorted(self.tiers, key=lambda tier: -tier.at_least))

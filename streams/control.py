@@ -59,8 +59,7 @@ async def accepted_hash(settings: EngineSettings) -> str:
         raise PolicyRefusedError(
             "no policy is in force, so that no hash is accepted. 'acgs policy publish' publishes one"
         )
-    accepted = current.policy.accepted_hashes
-    return next((one.hash for one in accepted if one.until is None), accepted[0].hash)
+    return current.policy.preferred_hash
 
 
 async def publish(settings: EngineSettings, document: Policy) -> PublishedPolicy:

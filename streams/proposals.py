@@ -70,7 +70,6 @@ async def propose(
 
 def _message(document: Policy, in_force: Policy, proposer: str) -> dict[str, object]:
     changes = policy_changes.between(in_force, document)
-    hashes = in_force.accepted_hashes
     return {
         "message_id": str(uuid.uuid4()),
         "conversation_id": str(uuid.uuid4()),
@@ -82,7 +81,7 @@ def _message(document: Policy, in_force: Policy, proposer: str) -> dict[str, obj
         "from_agent": proposer,
         "message_type": "governance_request",
         "priority": 2,
-        "constitutional_hash": next((one.hash for one in hashes if one.until is None), hashes[0].hash),
+        "constitutional_hash": in_force.preferred_hash,
         "tenant_id": POLICY_TENANT,
         "created_at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     }

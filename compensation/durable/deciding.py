@@ -2,10 +2,8 @@
 
 import hmac
 from collections.abc import Mapping
-from typing import TypeVar
 
 import orjson
-from pydantic import ValidationError
 
 from compensation.definition import Kind
 from compensation.durable import wire
@@ -16,13 +14,11 @@ from compensation.durable.step import Progress
 from compensation.durable.wire import Caused
 from compensation.events import Answered, Beat, Cancel, Due, Event, Operate, Order, Pause, Resume, Signal, Verdict
 from compensation.status import StepStatus
-from schemas import strict_json, topics
+from schemas import topics
 from schemas.activity import MAX_DETAILS_BYTES, MAX_RESULT_BYTES, ActivityResult, Attempt, Direction, Heartbeat, Outcome
-from schemas.model import Contract
+from schemas.parsed import parsed
 from schemas.reasons import Reason
 from schemas.workflow import CommandKind, EventKind, WorkflowCommand, WorkflowVerdict
-
-_CONTENT = TypeVar("_CONTENT", bound=Contract)
 
 _ORDERS = {CommandKind.RETRY: Order.RETRY, CommandKind.SKIP: Order.SKIP, CommandKind.MARK_DONE: Order.MARK_DONE}
 _EVENTS = {
@@ -40,7 +36,7 @@ def command(
 
     That of another agent has passed none, and says where that agent wants to be told, `TOPIC/KEY`.
     """
-    asked = _parsed(WorkflowCommand, value)
+    asked = parsed(WorkflowCommand, value)
     if isinstance(asked, Refused):
         return asked
     if asked.command is CommandKind.START:
@@ -72,7 +68,7 @@ def _unfit(asked: WorkflowCommand, case: Case) -> Refused | None:
 
 def verdict(value: bytes, view: Surroundings, scorer: Scorer) -> Decided:
     """The answer to an item that the orchestrator asked approval for."""
-    said = _parsed(WorkflowVerdict, value)
+    said = parsed(WorkflowVerdict, value)
     if isinstance(said, Refused):
         return said
     found = _open(said.workflow_id, view, said.run)
@@ -96,7 +92,7 @@ def verdict(value: bytes, view: Surroundings, scorer: Scorer) -> Decided:
 
 def result(value: bytes, view: Surroundings, scorer: Scorer) -> Decided:
     """How an attempt ended, as a worker says. One that changes nothing is told of, and refused only if it is false."""
-    said = _parsed(ActivityResult, value)
+    said = parsed(ActivityResult, value)
     if isinstance(said, Refused):
         return said
     checked = _commanded(said, view)
@@ -118,7 +114,7 @@ def result(value: bytes, view: Surroundings, scorer: Scorer) -> Decided:
 
 def heartbeat(value: bytes, view: Surroundings, scorer: Scorer) -> Decided:
     """An attempt lives."""
-    said = _parsed(Heartbeat, value)
+    said = parsed(Heartbeat, value)
     if isinstance(said, Refused):
         return said
     checked = _commanded(said, view)
@@ -156,18 +152,6 @@ def timer(key: str, row: Row, view: Surroundings, scorer: Scorer) -> Decided:
 
 
 # What is looked up and checked
-
-
-def _parsed(contract: type[_CONTENT], value: bytes) -> _CONTENT | Refused:
-    try:
-        if not isinstance(strict_json.loads(value), dict):
-            return Refused(Reason.NOT_AN_OBJECT, "the JSON text is not an object")
-        return contract.model_validate_json(value)
-    except strict_json.Defect as defect:
-        return Refused(defect.reason, defect.detail)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        return Refused(Reason.INVALID_VALUE, f"{'.'.join(map(str, first['loc'])) or 'the record'}: {first['msg']}")
 
 
 def _open(workflow_id: str, view: Surroundings, run: str | None = None) -> tuple[Case, Head] | Refused:

@@ -1,32 +1,25 @@
 """Decisions on recoveries: one function a kind of record. Pure; none raises for what a record says."""
 
-from typing import TypeVar
-
-from pydantic import ValidationError
-
 from handlers.recovery import answers, attempts, breakers, machine, orders, records
 from handlers.recovery.machine import Phase, Task
 from handlers.recovery.progress import Progress
 from handlers.recovery.records import Caused
 from handlers.recovery.rows import Breaker, Opening, Places, Row, Service, Timer, Waiting, service_of
-from schemas import strict_json
 from schemas.breaker import BreakerEvent
 from schemas.effects import Decided, Effect, Refused, Surroundings
-from schemas.model import Contract
-from schemas.reasons import Reason
+from schemas.parsed import parsed
 from schemas.recovery import RecoveryCause, RecoveryCommand, RecoveryState
 from schemas.workflow import WorkflowAnswer
 
 DECISION_VERSION = 2
 """Rises when the same rows, record and policy would be decided otherwise."""
 
-_CONTENT = TypeVar("_CONTENT", bound=Contract)
 _DEADLINE = Caused(RecoveryCause.DEADLINE)
 
 
 def breaker(value: bytes, view: Surroundings[Row]) -> Decided[Row]:
     """A service says how one of its breakers is; the record has passed its gateway."""
-    event = _parsed(BreakerEvent, value)
+    event = parsed(BreakerEvent, value)
     if isinstance(event, Refused):
         return event
     progress = Progress(view)
@@ -36,7 +29,7 @@ def breaker(value: bytes, view: Surroundings[Row]) -> Decided[Row]:
 
 def command(value: bytes, view: Surroundings[Row], *, verified: bool) -> Decided[Row]:
     """An operator orders something; the record has passed its gateway, where a signature was `verified` or not."""
-    asked = _parsed(RecoveryCommand, value)
+    asked = parsed(RecoveryCommand, value)
     if isinstance(asked, Refused):
         return asked
     progress = Progress(view)
@@ -45,7 +38,7 @@ def command(value: bytes, view: Surroundings[Row], *, verified: bool) -> Decided
 
 def answer(service: str, value: bytes, view: Surroundings[Row]) -> Decided[Row]:
     """The orchestrator says how the workflow of an attempt at recovering a service stands."""
-    said = _parsed(WorkflowAnswer, value)
+    said = parsed(WorkflowAnswer, value)
     if isinstance(said, Refused):
         return said
     progress = Progress(view)
@@ -94,15 +87,3 @@ def _out_of_time(progress: Progress, service: str, task: Task) -> None:
 def _settled(progress: Progress) -> list[Effect[Row]]:
     attempts.open_places(progress)
     return progress.finish()
-
-
-def _parsed(contract: type[_CONTENT], value: bytes) -> _CONTENT | Refused:
-    try:
-        if not isinstance(strict_json.loads(value), dict):
-            return Refused(Reason.NOT_AN_OBJECT, "the JSON text is not an object")
-        return contract.model_validate_json(value)
-    except strict_json.Defect as defect:
-        return Refused(defect.reason, defect.detail)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        return Refused(Reason.INVALID_VALUE, f"{'.'.join(map(str, first['loc'])) or 'the record'}: {first['msg']}")

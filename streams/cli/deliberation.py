@@ -207,7 +207,7 @@ def _decide(item_id: str, vote: Vote, key_file: Path, reason: str | None, *, yes
         for line in page(one, _now_ms(), policy):
             say(line)
         confirmed(f"Sign '{vote.value}' as {clean(approver.id)}?")
-    signer = Signer(approver=approver.id, key=key, constitutional_hash=_accepted(policy))
+    signer = Signer(approver=approver.id, key=key, constitutional_hash=policy.preferred_hash)
     _tell(wait_for(_send(settings, one, vote, reason, signer)), vote)
 
 
@@ -216,11 +216,6 @@ async def _send(
 ) -> DeliberationStatus:
     async with ApprovalClient(settings, signer) as client:
         return await client.decide(one.item, vote, reason)
-
-
-def _accepted(policy: Policy) -> str:
-    hashes = policy.accepted_hashes
-    return next((one.hash for one in hashes if one.until is None), hashes[0].hash)
 
 
 def _tell(status: DeliberationStatus, vote: Vote) -> None:

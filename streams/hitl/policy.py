@@ -24,9 +24,7 @@ class Office(PolicyInForce):
         policy = self.policy
         if policy is None:
             return None
-        hashes = policy.accepted_hashes
-        chosen = next((one.hash for one in hashes if one.until is None), hashes[0].hash)
-        return Generation(policy.epoch, chosen)
+        return Generation(policy.epoch, policy.preferred_hash)
 
     def unfit(self, relay: RelayKey, now_s: float) -> str | None:
         """Why no vote that this callback server signs counts, None where they do."""
