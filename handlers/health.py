@@ -20,6 +20,8 @@ DROPPED_AFTER = timedelta(hours=24)
 """How long a service stays listed of which nothing is known any more."""
 
 _NAMED = 3
+_FLAPS_KEPT_MS = int(FLAPS_KEPT.total_seconds() * 1_000)
+_COUNTED = (*BreakerState, None)
 _KEPT_MS = int(FORGOTTEN_AFTER.total_seconds() * 1_000)
 
 
@@ -81,7 +83,7 @@ def folded(
     """
     if row is not None and place.partition == row.partition and place.offset <= row.offset:
         return None
-    before = row and aged(row, now_ms, is_critical=is_critical)
+    before = row and _until(row, now_ms, is_critical=is_critical)
     known = {(one.instance, one.breaker): one for one in before.breakers} if before else {}
     flaps = before.flaps if before else ()
     left_out = _LeftOut(before.left_out, before.left_out_until) if before else _LeftOut()
@@ -112,6 +114,13 @@ def aged(row: ServiceHealth, now_ms: int, *, is_critical: bool | None = None) ->
     return _weighed(made, _standing(row, now_ms, is_critical=is_critical), now_ms, is_critical=is_critical)
 
 
+def _until(row: ServiceHealth, now_ms: int, *, is_critical: bool) -> ServiceHealth:
+    """The row as far as an event at `now_ms` adds to it; most of the time nothing has aged since the last one."""
+    changes = changes_at(row)
+    is_same = row.is_critical == is_critical and row.as_of <= now_ms and (changes is None or now_ms < changes)
+    return row if is_same else aged(row, now_ms, is_critical=is_critical)
+
+
 def dropped_at(row: ServiceHealth) -> int | None:
     """When a row without a breaker is to be dropped, None while it has one."""
     return None if row.breakers else row.since + int(DROPPED_AFTER.total_seconds() * 1_000)
@@ -130,7 +139,7 @@ def tally_of(breakers: Iterable[BreakerRow], now_ms: int) -> Tally:
 
 def _counts(breakers: Iterable[BreakerRow], now_ms: int) -> dict[BreakerState | None, int]:
     """By state, None for those that are silent."""
-    counts: dict[BreakerState | None, int] = dict.fromkeys((*BreakerState, None), 0)
+    counts: dict[BreakerState | None, int] = dict.fromkeys(_COUNTED, 0)
     for one in breakers:
         counts[None if one.fresh_until <= now_ms else one.state] += 1
     return counts
@@ -209,7 +218,6 @@ def _weighed(known: _Known, standing: _Standing, now_ms: int, *, is_critical: bo
     left_out = known.left_out if known.left_out.until > now_ms else _LeftOut()
     tally = tally_of(breakers, now_ms)
     status = _status(tally, is_whole=not left_out.events, is_critical=is_critical)
-    oldest_flap = now_ms - int(FLAPS_KEPT.total_seconds() * 1_000)
     return ServiceHealth(
         service=known.service,
         status=status,
@@ -222,7 +230,7 @@ def _weighed(known: _Known, standing: _Standing, now_ms: int, *, is_critical: bo
         breakers=breakers,
         since=standing[1] if status is standing[0] else now_ms,
         why=_why(breakers, left_out.events, now_ms),
-        flaps=tuple(at for at in known.flaps if at > oldest_flap)[-MAX_FLAPS:],
+        flaps=_kept(known.flaps, now_ms - _FLAPS_KEPT_MS),
         left_out=left_out.events,
         left_out_until=left_out.until,
         is_critical=is_critical,
@@ -231,6 +239,11 @@ def _weighed(known: _Known, standing: _Standing, now_ms: int, *, is_critical: bo
         as_of=now_ms,
         fresh_until=min((one.fresh_until for one in breakers if one.fresh_until > now_ms), default=None),
     )
+
+
+def _kept(flaps: tuple[int, ...], oldest_ms: int) -> tuple[int, ...]:
+    are_all = not flaps or min(flaps) > oldest_ms
+    return (flaps if are_all else tuple(at for at in flaps if at > oldest_ms))[-MAX_FLAPS:]
 
 
 def _status(tally: Tally, *, is_whole: bool, is_critical: bool) -> SystemHealthStatus:

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from statistics import quantiles
 from typing import Any, Final
@@ -39,6 +40,7 @@ _WARM_UP_S: Final = 10.0
 _TICK_S: Final = 0.01
 _ASKED_EVERY: Final = 250
 _ARRIVES_WITHIN_S: Final = 60.0
+_STARTS_WITHIN_S: Final = 60.0
 _POLL_MS: Final = 100
 
 Say = Callable[[str], None]
@@ -146,8 +148,9 @@ async def _health_table(settings: EngineSettings, log: Path) -> AsyncGenerator[i
         supervisor = Supervisor(health_worker(0), workers=1, environment=environment, log=opened)
         supervising = asyncio.create_task(supervisor.run())
         try:
-            async with asyncio.timeout(_ARRIVES_WITHIN_S):
-                while (port := _port(log)) is None:  # noqa: ASYNC110  # another process writes it
+            async with asyncio.timeout(_STARTS_WITHIN_S), aiohttp.ClientSession() as session:
+                port, probes = await _port(log, b"serving /health"), await _port(log, b"/readyz")
+                while not await _answers(session, f"http://127.0.0.1:{probes}/readyz"):  # noqa: ASYNC110
                     await asyncio.sleep(_TICK_S)
             yield port
         finally:
@@ -155,11 +158,18 @@ async def _health_table(settings: EngineSettings, log: Path) -> AsyncGenerator[i
             await supervising
 
 
-def _port(log: Path) -> int | None:
-    for line in log.read_bytes().splitlines():
-        if b"serving /health on port" in line:
-            return int(str(orjson.loads(line)["message"]).rsplit(" ", 1)[1])
-    return None
+async def _port(log: Path, what: bytes) -> int:
+    """The port that a line of the log says something is served on, once there is such a line."""
+    while True:
+        for line in (await asyncio.to_thread(log.read_bytes)).splitlines():
+            if what in line and b" on port " in line:
+                return int(str(orjson.loads(line)["message"]).rsplit(" ", 1)[1])
+        await asyncio.sleep(_TICK_S)
+
+
+async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
+    async with session.get(url) as answer:
+        return answer.status == HTTPStatus.OK
 
 
 async def _seen(settings: EngineSettings, hash_: str, port: int, seconds: float) -> tuple[list[float], list[float]]:

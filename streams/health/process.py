@@ -32,6 +32,7 @@ from streams.health import settings as health_settings
 from streams.health.board import HealthBoard, following, now_ms
 from streams.health.server import HealthServer
 from streams.health.settings import HealthSettings
+from streams.loop import run
 from streams.metrics import HealthGauges, HealthMeasures
 from streams.policy_in_force import PolicyInForce
 from streams.serving import serve
@@ -202,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logs.configure()
     try:
-        asyncio.run(_run(options, load(), health_settings.load()))
+        run(_run(options, load(), health_settings.load()))
     except StreamsError as error:
         _log.error("%s", error)
         return 1
