@@ -41,6 +41,11 @@ def operator(name: str = OLGA) -> Operator:
     return Operator(name=name, key=key(name), constitutional_hash=HASH)
 
 
+def chaos_client(settings: EngineSettings) -> ChaosClient:
+    """An operator's, who waits for answers as long as a busy machine may need."""
+    return ChaosClient(settings, operator(), answer_within=PATIENCE)
+
+
 async def install(settings: EngineSettings) -> Naming:
     """Makes the topics and publishes a policy that allows chaos."""
     await Installation(settings, partitions=PARTITIONS, replication=1).create()
@@ -67,7 +72,7 @@ class GameDay(Lifetime):
         self.governors = self.start_governors()
         self.pipeline = self.start_pipeline()
         try:
-            async with Ledger(self.settings, **self._topics) as self.ledger, self._client() as self.client:
+            async with Ledger(self.settings, **self._topics) as self.ledger, chaos_client(self.settings) as self.client:
                 load = asyncio.create_task(self._load())
                 try:
                     with accounted(self._account):
@@ -170,9 +175,6 @@ class GameDay(Lifetime):
         ends += [self.naming.own(agent).dead_letters for agent in PIPELINE]
         empty = self.naming.topic(topics.SYSTEM_HEALTH)
         return {"inputs": [self.naming.topic(topics.IN_MESSAGES)], "ends": ends, "counts": empty}
-
-    def _client(self) -> ChaosClient:
-        return ChaosClient(self.settings, operator(), answer_within=PATIENCE)
 
     def _process(self, name: str, *options: str) -> Process:
         environment = of_a_worker(self.settings.bootstrap_servers, self.settings.prefix, name)
