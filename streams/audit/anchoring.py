@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from handlers.signatures import is_signed
 from schemas import topics
@@ -48,10 +48,25 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """Files of checkpoints, the later ones copies of the first, and the notary's public keys by id."""
+    """Files of checkpoints, the later ones copies of the first, and the notary's public keys by id.
+
+    `ends` are their sizes before the log's ends were taken: a notary may go on to write, and of what it signs later the
+    log as of that moment knows nothing.
+    """
 
     files: tuple[Path, ...]
+    ends: tuple[int, ...]
     keys: Mapping[str, bytes]
+
+    @classmethod
+    def as_of_now(cls, files: Sequence[Path], keys: Mapping[str, bytes]) -> Self:
+        """The files as they are.
+
+        Raises:
+            StreamsError: one cannot be read.
+        """
+        sizes = [_size(file) for file in reversed(files)]  # what a copy has, the first file has had before
+        return cls(tuple(files), tuple(reversed(sizes)), keys)
 
 
 async def anchor(log: Log, facts: InstalledTopics, reports: Sequence[LaneReport], given: Checkpoints) -> Anchor:
@@ -66,26 +81,26 @@ async def anchor(log: Log, facts: InstalledTopics, reports: Sequence[LaneReport]
     sound = [one for one in reports if one.head and not one.findings.differences()]
     anchoring = Anchoring(log, facts, given.keys, [((one.agent, one.lane), one.last_seq) for one in sound])
     with _opened(given.files[0]) as content:
-        told = await anchoring.run(lines(content))
+        told = await anchoring.run(lines(content, given.ends[0]))
     for one in sound if told.was_read else ():
         if one.head not in told.ends[(one.agent, one.lane), one.last_seq]:
             words = f"turn {one.last_seq} was another one when the log was read again: it is not the same for everybody"
             told.findings.add(Finding(Kind.HISTORY_REWRITTEN, one.agent, one.lane, one.last_seq, words))
-    for copy in given.files[1:]:
-        told.findings.take(compared(given.files[0], copy, given.keys))
+    for number in range(1, len(given.files)):
+        told.findings.take(compared(given, number))
     return told
 
 
-def compared(file: Path, copy: Path, keys: Mapping[str, bytes]) -> Findings:
-    """Whether a file has every checkpoint that its copy has; what comes after those is not looked at.
+def compared(given: Checkpoints, number: int) -> Findings:
+    """Whether the first file has every checkpoint that a copy has; what comes after those is not looked at.
 
     Raises:
         StreamsError: one of them cannot be read.
     """
-    found = Findings()
+    found, file, copy = Findings(), given.files[0], given.files[number]
     with _opened(file) as one, _opened(copy) as other:
-        chain, mine = Chain(keys), lines(one)
-        for its in lines(other):
+        chain, mine = Chain(given.keys), lines(one, given.ends[0])
+        for its in lines(other, given.ends[number]):
             try:
                 read = chain.take(its.content)
             except ChainError as error:
@@ -98,7 +113,7 @@ def compared(file: Path, copy: Path, keys: Mapping[str, bytes]) -> Findings:
                 found.add(_of_line(Kind.CHECKPOINT_BROKEN, its.number, words))
                 break
             if here.content != its.content:
-                if _is_signed(here.content, keys):
+                if _is_signed(here.content, given.keys):
                     words = (
                         f"{file} and {copy} have two checkpoints {read.number}, and the notary's key has signed both"
                     )
@@ -114,6 +129,13 @@ def _is_signed(line: bytes, keys: Mapping[str, bytes]) -> bool:
         return False
     raw = keys.get(read.key_id)
     return raw is not None and is_signed(raw, read.signature, read.signed_bytes)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError as error:
+        raise StreamsError(f"{file} cannot be read: {error.strerror}") from error
 
 
 @contextmanager

@@ -135,7 +135,7 @@ def _checkpoints(files: tuple[Path, ...], public_keys: tuple[str, ...]) -> Check
             "keys show' shows it. A key that came with the checkpoints would prove nothing"
         )
     try:
-        return Checkpoints(files, by_id(keys))
+        return Checkpoints.as_of_now(files, by_id(keys))
     except ValueError as error:
         raise click.UsageError(f"--notary-key: {error}") from error
 

@@ -27,7 +27,7 @@ from streams.engine.client import EngineSettings
 from streams.errors import SettingsError
 from streams.installation import Installation
 from streams.notary import settings as notary_settings
-from streams.notary.errors import HistoryRefusedError
+from streams.notary.errors import RefusedError
 from streams.notary.process import REFUSED
 from streams.outcomes import Outcomes
 from streams.policies import default_policy
@@ -60,7 +60,7 @@ def run(agents: tuple[str, ...], workers: int, *, chaos: bool) -> None:
 
     The notary signs checkpoints of the trail, for 'acgs audit verify --checkpoint'. It runs alone, where no worker can
     read its key; ACGS_NOTARY_KEY_FILE and ACGS_NOTARY_FILE say which key and where to (docs/operations.md). It ends
-    with 1 if the trail is no continuation of what it has signed before.
+    with 1 if the trail, or the file, is not what it has signed before.
 
     With --chaos, the agents that chaos is never done to run in a process of their own without it; named, they are
     refused.
@@ -104,7 +104,7 @@ def _run_notary(agents: tuple[str, ...], workers: int, *, chaos: bool) -> None:
     supervisor = Supervisor(notary(), workers=1, final=(REFUSED,))
     asyncio.run(_until_stopped(supervisor))
     if supervisor.gave_up is not None:
-        raise HistoryRefusedError("the notary refuses to sign: its log says why")
+        raise RefusedError("the notary refuses to sign: its log says why")
 
 
 def _lanes(agents: tuple[str, ...], *, chaos: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -2,13 +2,14 @@
 
 import fcntl
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Final, NamedTuple, Self
 
 from schemas.checkpoint import Checkpoint
 from streams.notary.chain import Chain, ChainError
-from streams.notary.errors import CheckpointFileError
+from streams.notary.errors import CheckpointFileError, FileRefusedError
 
 _MAX_LINE: Final = 16 * 1024 * 1024
 _READABLE: Final = 0o644
@@ -27,10 +28,10 @@ class Line(NamedTuple):
     is_whole: bool
 
 
-def lines(opened: IO[bytes]) -> Iterator[Line]:
-    """The lines of a file, from where it stands, one in memory at a time."""
+def lines(opened: IO[bytes], until: int = sys.maxsize) -> Iterator[Line]:
+    """The lines of a file, from where it stands to an offset or its end, one in memory at a time."""
     number, end = 0, opened.tell()
-    while content := opened.readline(_MAX_LINE):
+    while content := opened.readline(min(_MAX_LINE, until - end)):
         number, end = number + 1, end + len(content)
         yield Line(number, content.removesuffix(b"\n"), end, content.endswith(b"\n"))
 
@@ -50,17 +51,19 @@ class CheckpointFile:
     ) -> None:
         self._path, self._keys, self._on_read = path, keys, on_read
         self._opened: IO[bytes] | None = None
+        self._end = 0
         self.last: Checkpoint | None = None
 
     def __enter__(self) -> Self:
         """Makes the file if there is none.
 
         Raises:
-            CheckpointFileError: it cannot be opened, another process has locked it, or a line is not as it was signed.
+            CheckpointFileError: it cannot be opened, or another process has locked it.
+            FileRefusedError: a line is not as it was signed.
         """
         is_new = not self._path.exists()
         try:
-            opened = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, _READABLE), "r+b")
+            opened = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, _READABLE), "rb")
         except OSError as error:
             raise self._told(error) from error
         try:
@@ -88,14 +91,12 @@ class CheckpointFile:
         if self._opened is None:
             raise RuntimeError("the file is not open: with CheckpointFile(...) as file")
         try:
-            self._opened.write(made.line() + b"\n")
-            self._opened.flush()
+            self._end += _write(self._opened, made.line() + b"\n")
             os.fsync(self._opened.fileno())
-            end = self._opened.tell()
         except OSError as error:
             raise self._told(error) from error
         self.last = made
-        return end
+        return self._end
 
     def _lock(self, opened: IO[bytes]) -> None:
         try:
@@ -108,29 +109,33 @@ class CheckpointFile:
             raise self._told(error) from error
 
     def _verify(self, opened: IO[bytes]) -> None:
-        chain, end = Chain(self._keys), 0
+        chain = Chain(self._keys)
         try:
             for line in lines(opened):
                 try:
                     read = chain.take(line.content)
                 except ChainError as error:
                     if not line.is_whole:
-                        opened.truncate(end)
+                        os.ftruncate(opened.fileno(), self._end)
                         break
-                    raise CheckpointFileError(f"{self._path}, line {line.number}: {error}. {_ADVICE}") from error
-                if not line.is_whole:
-                    opened.write(b"\n")
-                end = line.end if line.is_whole else line.end + 1
-                self._on_read(read, end)
-            opened.flush()
+                    raise FileRefusedError(f"{self._path}, line {line.number}: {error}. {_ADVICE}") from error
+                self._end = line.end if line.is_whole else line.end + _write(opened, b"\n")
+                self._on_read(read, self._end)
             os.fsync(opened.fileno())
-            opened.seek(0, os.SEEK_END)
         except OSError as error:
             raise self._told(error) from error
         self.last = chain.last
 
     def _told(self, error: OSError) -> CheckpointFileError:
         return CheckpointFileError(f"{self._path} cannot be used: {error.strerror}")
+
+
+def _write(opened: IO[bytes], content: bytes) -> int:
+    """Appends all of it, past the reader's buffer; returns its length."""
+    left = memoryview(content)
+    while left:
+        left = left[os.write(opened.fileno(), left) :]
+    return len(content)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ from schemas.checkpoint import Checkpoint
 from schemas.model import Contract, Sha256
 from streams.backoff import Backoff
 from streams.notary.checkpoint_file import lines
-from streams.notary.errors import CheckpointFileError
+from streams.notary.errors import CheckpointFileError, FileRefusedError
 
 _log = logging.getLogger(__name__)
 
@@ -76,12 +76,12 @@ class Delivery:
         """A checkpoint is in the file, up to an offset.
 
         Raises:
-            CheckpointFileError: the webhook has taken another one of that number.
+            FileRefusedError: the webhook has taken another one of that number.
         """
         self._last_number = made.number
         if self._delivered is not None and made.number == self._delivered.number:
             if made.digest != self._delivered.sha256:
-                raise CheckpointFileError(
+                raise FileRefusedError(
                     f"{self._file} has another checkpoint {made.number} than the webhook has taken, by "
                     f"{self._note_file}: it was replaced by another file"
                 )
@@ -92,10 +92,10 @@ class Delivery:
         """Call it once every checkpoint in the file was noted.
 
         Raises:
-            CheckpointFileError: the webhook has taken more than there is.
+            FileRefusedError: the webhook has taken more than there is.
         """
         if self.waiting < 0:
-            raise CheckpointFileError(
+            raise FileRefusedError(
                 f"{self._file} ends with checkpoint {self._last_number}, and the webhook has taken "
                 f"{self._last_number - self.waiting}, by {self._note_file}: the file has lost its end. Going on would "
                 "sign other checkpoints under numbers that are known outside; put the missing ones back from there"

@@ -32,7 +32,7 @@ from streams.notary import settings as notary_settings
 from streams.notary.chain import by_id
 from streams.notary.checkpoint_file import CheckpointFile
 from streams.notary.delivery import Delivery
-from streams.notary.errors import HistoryRefusedError
+from streams.notary.errors import HistoryRefusedError, RefusedError
 from streams.notary.settings import NotarySettings
 from streams.notary.signing import Notary, Origin
 from streams.serving import serve
@@ -75,15 +75,15 @@ class NotaryProcess:
         """Signs until stop(), and what is new then.
 
         Raises:
-            HistoryRefusedError: the trail is not a continuation of what was signed. Until `linger_s` has passed or it
-                is stopped, it can still be asked for its metrics.
+            RefusedError: the trail or the file is not what was signed. Until `linger_s` has passed or it is stopped,
+                it can still be asked for its metrics.
             StreamsError: the file, the broker or the topic does not let it go on.
         """
         try:
             async with AsyncExitStack() as entered:
                 file = await self._opened(entered)
                 await self._follow(entered, file)
-        except HistoryRefusedError as error:
+        except RefusedError as error:
             self._failure = error
             self._measures.refused()
             _log.critical("%s", error)
@@ -98,7 +98,7 @@ class NotaryProcess:
 
     def liveness(self) -> Health:
         """Fails when it refuses, or has not looked for what is new for `stall_after` beyond its time."""
-        if isinstance(self._failure, HistoryRefusedError):
+        if isinstance(self._failure, RefusedError):
             return Health(ok=False, why=(str(self._failure),))
         silent = time.monotonic() - self._looked
         if self._is_ready and silent > self._own.every_s + self._settings.stall_after.total_seconds():
@@ -267,7 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.configure()
     try:
         asyncio.run(_run(options, load(), notary_settings.load()))
-    except HistoryRefusedError:
+    except RefusedError:
         return REFUSED
     except StreamsError as error:
         _log.error("%s", error)

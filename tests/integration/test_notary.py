@@ -1,7 +1,6 @@
 """The notary as a process on a real broker: killed, restarted, and refusing once the trail is not what it signed."""
 
 import asyncio
-import json
 import re
 import urllib.error
 import urllib.request
@@ -51,13 +50,9 @@ async def test_a_killed_notary_goes_on_with_its_chain_an_audit_says_where_it_is_
         "ACGS_NOTARY_FILE": str(file),
         "ACGS_NOTARY_EVERY_S": "1",
     }
-    acgs = Acgs(settings)
 
     def started(name: str) -> Process:
         return Process(("-m", "streams.notary.process", "--with-parent"), environment, tmp_path / name)
-
-    def anchored(arguments: tuple[str, ...] = ()) -> tuple[str, ...]:
-        return ("audit", "verify", "--checkpoint", str(file), "--notary-key", key.public_key, *arguments)
 
     async with deliberating(settings):
         first = started("first.log")
@@ -78,17 +73,12 @@ async def test_a_killed_notary_goes_on_with_its_chain_an_audit_says_where_it_is_
     assert after[: len(before)] == before
     assert [one.number for one in after] == list(range(1, len(after) + 1))
 
-    said = await acgs(*anchored(("--json", "--workers", "2")))
+    key_option = "--notary-key", key.public_key
+    said = await Acgs(settings)("audit", "verify", "--checkpoint", str(file), *key_option, "--workers", "2")
     assert said.code == 0, said.out
-    document = json.loads(said.out)
     last = written(file)[-1]
-    assert (document["anchored"], document["anchor"]["number"]) == (True, last.number)
-    assert document["anchor"]["turns_after"] == 0
-    assert document["anchor"]["decisions_anchored"] == document["decisions_verified"]
-    heads = {(one["agent"], one["lane"], one["turn"], one["sha256"]) for one in document["heads"]}
-    assert heads == {(one.agent, one.lane, one.seq, one.sha256) for one in last.heads}
-    said = await acgs(*anchored())
     assert f"consistent, and anchored at checkpoint {last.number} of {last.signed_at}." in said.out
+    assert "0 turns came after the last checkpoint" in said.out
 
     second.ask_to_stop()
     assert second.wait() == 0, second.last_words()
@@ -105,6 +95,3 @@ async def test_a_killed_notary_goes_on_with_its_chain_an_audit_says_where_it_is_
     assert third.wait() == REFUSED
     assert third.has_said("records of the trail were deleted")
     assert written(file)[-1] == last
-    said = await acgs(*anchored(("--json",)))
-    assert said.code != 0
-    assert json.loads(said.out)["anchored"] is False

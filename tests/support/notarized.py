@@ -59,7 +59,7 @@ def checkpoints_of(records: Sequence[Record], every: int = 5, key: SigningKey = 
 
 def written(file: Path, made: Iterable[Checkpoint], keys: Mapping[str, bytes] = KEYS) -> Checkpoints:
     file.write_bytes(b"".join(one.line() + b"\n" for one in made))
-    return Checkpoints((file,), keys)
+    return Checkpoints.as_of_now((file,), keys)
 
 
 def resigned(document: dict[str, Any]) -> Checkpoint:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -25,7 +26,7 @@ from streams.metrics import NotaryMeasures
 from streams.notary.chain import Chain, ChainError, Fault, by_id
 from streams.notary.checkpoint_file import CheckpointFile
 from streams.notary.delivery import Delivery
-from streams.notary.errors import CheckpointFileError, HistoryRefusedError
+from streams.notary.errors import CheckpointFileError, FileRefusedError, HistoryRefusedError
 from streams.notary.settings import NotarySettings, load
 from streams.notary.signing import Notary, Origin
 from streams.notary.trees import TrailTrees
@@ -202,6 +203,26 @@ def test_a_last_line_that_a_crash_has_cut_off_anywhere_is_taken_back_and_the_cha
     assert file.read_bytes() == whole
 
 
+def test_a_disk_that_is_full_is_said_and_what_it_has_taken_of_a_line_is_taken_back(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    made = checkpoints_of(RECORDS[:10], 5)
+    with CheckpointFile(file, KEYS) as opened:
+        end = opened.append(made[0])
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (end + 50, hard))
+        try:
+            with pytest.raises(CheckpointFileError, match="cannot be used: File too large"):
+                opened.append(made[1])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert file.stat().st_size == end + 50
+    with CheckpointFile(file, KEYS) as opened:
+        assert opened.last == made[0]
+        opened.append(made[1])
+    with CheckpointFile(file, KEYS) as opened:
+        assert opened.last == made[1]
+
+
 def test_a_file_that_was_changed_is_not_gone_on_with(tmp_path: Path) -> None:
     file = tmp_path / "file"
     filled(file)
@@ -213,7 +234,7 @@ def test_a_file_that_was_changed_is_not_gone_on_with(tmp_path: Path) -> None:
         whole.replace(b"\n", b"\n\n"),
     ):
         file.write_bytes(changed)
-        with pytest.raises(CheckpointFileError, match=r"line [123]: .* Keep it as it is"), CheckpointFile(file, KEYS):
+        with pytest.raises(FileRefusedError, match=r"line [123]: .* Keep it as it is"), CheckpointFile(file, KEYS):
             pass
         assert file.read_bytes() == changed
 
@@ -221,7 +242,7 @@ def test_a_file_that_was_changed_is_not_gone_on_with(tmp_path: Path) -> None:
 def test_with_a_new_key_the_old_ones_checkpoints_still_count_if_it_is_named(tmp_path: Path) -> None:
     file, new = tmp_path / "file", SigningKey.generate()
     (last,) = filled(file, 5)
-    with pytest.raises(CheckpointFileError, match="not the notary's"), CheckpointFile(file, by_id([new.public_key])):
+    with pytest.raises(FileRefusedError, match="not the notary's"), CheckpointFile(file, by_id([new.public_key])):
         pass
     one = notary(last, key=new)
     read(one, RECORDS)
@@ -360,7 +381,7 @@ async def test_a_file_that_has_lost_what_the_webhook_has_is_not_gone_on_with(tmp
         again = delivery(url, file)
         with (
             CheckpointFile(file, KEYS, again.note),
-            pytest.raises(CheckpointFileError, match="ends with checkpoint 1, and the webhook has taken 2"),
+            pytest.raises(FileRefusedError, match="ends with checkpoint 1, and the webhook has taken 2"),
         ):
             again.require_all()
         forked = checkpoints_of(RECORDS, every=3)[1]
@@ -368,7 +389,7 @@ async def test_a_file_that_has_lost_what_the_webhook_has_is_not_gone_on_with(tmp
         file.write_bytes(fork.line() + b"\n" + forked.line() + b"\n")
         other = delivery(url, file)
         with (
-            pytest.raises(CheckpointFileError, match="another checkpoint 2 than the webhook has taken"),
+            pytest.raises(FileRefusedError, match="another checkpoint 2 than the webhook has taken"),
             CheckpointFile(file, KEYS, other.note),
         ):
             pass
