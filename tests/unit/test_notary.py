@@ -447,6 +447,28 @@ def test_an_audit_by_checkpoints_wants_to_know_whose_signature_counts(
         assert (result.exit_code, why in " ".join(result.output.split())) == (2, True), result.output
 
 
+def test_a_notary_that_refuses_is_not_started_again_and_its_command_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    KEY.save(tmp_path / "key")
+    filled(tmp_path / "file")
+    damaged = (tmp_path / "file").read_bytes().replace(b"2026", b"2027", 1)
+    (tmp_path / "file").write_bytes(damaged)
+    for name, value in {
+        "ACGS_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "ACGS_METRICS_PORT": "0",
+        "ACGS_NOTARY_KEY_FILE": "key",
+        "ACGS_NOTARY_FILE": "file",
+        "ACGS_NOTARY_LINGER_S": "0",
+    }.items():
+        monkeypatch.setenv(name, value)
+    result = CliRunner().invoke(main, ["run", "notary"])
+    assert result.exit_code == 1
+    assert "the notary refuses to sign" in str(result.output) + str(result.exception)
+    assert (tmp_path / "file").read_bytes() == damaged
+
+
 async def test_a_supervisor_gives_up_on_a_status_that_is_final() -> None:
     supervisor = Supervisor(lambda _: ("-c", "import sys; sys.exit(3)"), workers=1, final=(3,))
     await supervisor.run()
