@@ -116,6 +116,9 @@ APPROVERS = "approvers"
 HEALTH_TABLE = "health-table"
 """The view that folds breaker events into health. It runs on Faust, not on lanes."""
 
+NOTARY = "notary"
+"""The process that signs checkpoints of the trail. It reads `audit` and nothing else."""
+
 DEFAULT_QUEUE = "default"
 """The queue of activities that there always is."""
 
@@ -407,7 +410,7 @@ _SHARED = (
         contract="AuditRecord",
         retention=None,
         writers=("every lane",),
-        readers=("auditors",),
+        readers=("auditors", NOTARY),
         lane_input=False,
     ),
     Topic(

@@ -14,7 +14,7 @@ OPERATORS = "operators"
 INSTALLER = "installer"
 REDRIVE = "redrive"
 _EVERY_LANE = frozenset({"every lane", "every worker"})
-_TOOLS = frozenset({POLICY_PUBLISHER, OPERATORS, INSTALLER, REDRIVE})
+_WITHOUT_GROUPS = frozenset({POLICY_PUBLISHER, OPERATORS, INSTALLER, REDRIVE, topics.NOTARY})
 
 
 class Kind(StrEnum):
@@ -100,7 +100,7 @@ def _roles(names: Iterable[str]) -> Iterator[str]:
 
 
 def _is_inside(role: str) -> bool:
-    return role in topics.LANE_AGENTS or role in _TOOLS
+    return role in topics.LANE_AGENTS or role in _WITHOUT_GROUPS
 
 
 def _of_lanes(naming: Naming, named: Named) -> Iterator[_Right]:

@@ -248,3 +248,52 @@ class ChaosMeasures:
     def done(self, chaos_type: ChaosType) -> None:
         """Chaos was done once."""
         self._done.labels(chaos_type.value).inc()
+
+
+class NotaryMeasures:
+    """What the notary counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._checkpoints = Counter("acgs_notary_checkpoints", "Checkpoints signed and on disk", registry=registry)
+        self._broken = Counter(
+            "acgs_notary_broken_records",
+            "Audit records that do not continue a lane's chain: signed as they are, alert on any",
+            registry=registry,
+        )
+        self._deliveries = Counter("acgs_notary_deliveries", "Attempts at the webhook", ("outcome",), registry=registry)
+        self._unsigned = Gauge("acgs_notary_unsigned_records", "Audit records in no checkpoint yet", registry=registry)
+        self._waiting = Gauge(
+            "acgs_notary_undelivered", "Checkpoints that the webhook has not taken", registry=registry
+        )
+        self._number = Gauge("acgs_notary_last_number", "Number of the last checkpoint", registry=registry)
+        self._refused = Gauge(
+            "acgs_notary_refused", "1: the trail is not what was signed, nothing more is signed", registry=registry
+        )
+
+    def signed(self) -> None:
+        """A checkpoint is on disk."""
+        self._checkpoints.inc()
+
+    def broken(self) -> None:
+        """A record does not continue its lane's chain."""
+        self._broken.inc()
+
+    def delivered(self) -> None:
+        """The webhook has taken one."""
+        self._deliveries.labels("delivered").inc()
+
+    def not_delivered(self) -> None:
+        """An attempt at the webhook has failed."""
+        self._deliveries.labels("failed").inc()
+
+    def refused(self) -> None:
+        """The trail is not what was signed."""
+        self._refused.set(1)
+
+    def watch(
+        self, unsigned: Callable[[], float], waiting: Callable[[], float], last_number: Callable[[], float]
+    ) -> None:
+        """Where to ask how many records are unsigned, how many checkpoints wait, and for the last one's number."""
+        self._unsigned.set_function(unsigned)
+        self._waiting.set_function(waiting)
+        self._number.set_function(last_number)

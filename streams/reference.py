@@ -20,6 +20,7 @@ from schemas.activity import ActivityCancel, ActivityCommand, ActivityResult, He
 from schemas.audit import AuditRecord
 from schemas.breaker import BreakerEvent
 from schemas.chaos import ChaosCommand, ChaosStatus, EmergencyStop
+from schemas.checkpoint import Checkpoint
 from schemas.decision import Decision
 from schemas.deliberation import DeliberationItem, DeliberationStatus, DeliberationVerdict
 from schemas.health import ServiceHealth, SystemHealth
@@ -49,6 +50,7 @@ _CONTRACTS: Mapping[str, type[BaseModel] | TypeAdapter[Any]] = {
     "breaker-event": BreakerEvent,
     "chaos-command": ChaosCommand,
     "chaos-status": ChaosStatus,
+    "checkpoint": Checkpoint,
     "compensation-record": CompensationRecord,
     "decision": Decision,
     "deliberation-item": DeliberationItem,

@@ -16,7 +16,7 @@ from streams.errors import SettingsError
 CONFIG_VARIABLE = "ACGS_CONFIG"
 """Names the TOML file; without it `acgs.toml` in the working folder is read, if there is one."""
 
-TABLES: Final = frozenset({"hitl"})
+TABLES: Final = frozenset({"hitl", "health", "notary"})
 """Tables of the file that have settings of their own."""
 
 Kind = TypeVar("Kind", bound="FileSettings")

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import IO
@@ -48,6 +48,11 @@ def health_worker(first: int) -> Callable[[int], Sequence[str]]:
     return lambda number: ("-m", "streams.health.process", "--with-parent", "--number", str(first + number))
 
 
+def notary() -> Callable[[int], Sequence[str]]:
+    """The arguments of Python for the notary."""
+    return lambda _: ("-m", "streams.notary.process", "--with-parent")
+
+
 def sample(module: str, *arguments: str) -> Callable[[int], Sequence[str]]:
     """The arguments of Python for a sample program."""
     return lambda _: ("-m", module, "--with-parent", *arguments)
@@ -62,8 +67,9 @@ class Supervisor:
     """Runs `workers` processes of Python, whose arguments it asks for by their numbers.
 
     A worker that dies is started again, after a pause that doubles from 0.5 s to 30 s while it keeps dying within a
-    minute. Workers live in sessions of their own, so that a terminal's Ctrl-C reaches only the supervisor, which lets
-    them finish their turns; they end by themselves if the supervisor is killed.
+    minute. One that ends with a status in `final` is not: that ends run(), and `gave_up` has the status. Workers live
+    in sessions of their own, so that a terminal's Ctrl-C reaches only the supervisor, which lets them finish their
+    turns; they end by themselves if the supervisor is killed.
     """
 
     def __init__(
@@ -74,8 +80,11 @@ class Supervisor:
         environment: Mapping[str, str] | None = None,
         log: IO[bytes] | None = None,
         on_event: Callable[[WorkerEvent], None] = lambda _: None,
+        final: Collection[int] = (),
     ) -> None:
         self._arguments, self._workers, self._log, self._on_event = arguments, workers, log, on_event
+        self._final = final
+        self.gave_up: int | None = None
         self._environment = {**os.environ, **(environment or {})}
         self._running: dict[int, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
@@ -110,6 +119,10 @@ class Supervisor:
                 self._on_event(WorkerEvent(Event.STOPPED, number, process.pid, status))
                 return
             self._on_event(WorkerEvent(Event.DIED, number, process.pid, status))
+            if status in self._final:
+                self.gave_up = status
+                self.stop()
+                return
             lived = time.monotonic() - started
             pause = _FIRST_PAUSE_S if lived > _STEADY_AFTER_S else min(_LONGEST_PAUSE_S, pause * 2)
             await self._sleep(_FIRST_PAUSE_S if status == -signal.SIGKILL else pause)

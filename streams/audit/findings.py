@@ -22,6 +22,9 @@ class Kind(StrEnum):
     OUTPUT_REORDERED = "output-reordered"
     DECISION_DIFFERS = "decision-differs"
     ENCODING_DIFFERS = "encoding-differs"
+    HISTORY_REWRITTEN = "history-rewritten"
+    CHECKPOINT_BROKEN = "checkpoint-broken"
+    CHECKPOINT_FORKED = "checkpoint-forked"
 
 
 class Open(StrEnum):
@@ -34,6 +37,7 @@ class Open(StrEnum):
     STATE_UNKNOWN = "state-unknown"
     ACCEPTED = "accepted-by-operator"
     NO_POSITION = "no-position"
+    NO_CHECKPOINT = "no-checkpoint"
 
 
 MEANING: dict[Kind | Open, str] = {
@@ -50,6 +54,9 @@ MEANING: dict[Kind | Open, str] = {
     Kind.OUTPUT_REORDERED: "records that a turn wrote stand in another order",
     Kind.DECISION_DIFFERS: "the same inputs come out as another decision",
     Kind.ENCODING_DIFFERS: "the same decision, written in other bytes of JSON",
+    Kind.HISTORY_REWRITTEN: "the log has other audit records than those that a checkpoint was signed for",
+    Kind.CHECKPOINT_BROKEN: "a checkpoint was changed, removed, added or moved, or the notary has not signed it",
+    Kind.CHECKPOINT_FORKED: "the notary's key has signed checkpoints that exclude each other",
     Open.OTHER_RELEASE: "decided by another decision_version than this release's",
     Open.INPUTS_DELETED: "retention has deleted the inputs",
     Open.OUTPUTS_DELETED: "retention has deleted the outputs; that the decision comes out as recorded was verified",
@@ -57,6 +64,7 @@ MEANING: dict[Kind | Open, str] = {
     Open.STATE_UNKNOWN: "the state that was decided upon cannot be derived, because of what stands before",
     Open.ACCEPTED: "an operator put the lane to another position by hand",
     Open.NO_POSITION: "the lane's changelog has no position to hold the trail's end to",
+    Open.NO_CHECKPOINT: "there is no checkpoint to hold the trail to",
 }
 
 
@@ -101,6 +109,12 @@ class Findings:
         for kind, finding in others.first.items():
             self.first.setdefault(kind, finding)
             self.count[kind] = self.count.get(kind, 0) + others.count[kind]
+
+    def put_before(self, others: "Findings") -> None:
+        """Adds what another part has found; of a kind that both have, its finding is the first."""
+        self.first = {**others.first, **{kind: one for kind, one in self.first.items() if kind not in others.first}}
+        for kind, times in others.count.items():
+            self.count[kind] = self.count.get(kind, 0) + times
 
     def differences(self) -> list[Finding]:
         """The first of each kind of difference."""

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from schemas import topics
 from streams import agents
+from streams.audit.anchoring import Checkpoints
 from streams.audit.facts import InstalledTopics
 from streams.audit.kafka_log import KafkaLog, Moment, installed, moment
 from streams.audit.lane import LaneAudit, LaneReport, Window
@@ -63,13 +64,20 @@ class _Job:
 
 
 def run(
-    settings: Settings, selection: Selection, workers: int, on_progress: Callable[[Progress], None] = lambda _: None
+    settings: Settings,
+    selection: Selection,
+    workers: int,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    checkpoints: Checkpoints | None = None,
 ) -> Verdict:
     """Verifies what is selected, as of now. Blocks, and with several workers starts processes that end with it.
+
+    With checkpoints, the whole trail is held to them, whatever is selected.
 
     Raises:
         InstallationError: topics of the catalogue are missing.
         BrokerError: the broker cannot be reached or refuses.
+        StreamsError: a file of checkpoints cannot be read.
     """
     engine = settings.engine(client_id=_CLIENT)
     facts, now = asyncio.run(_look(engine))
@@ -81,7 +89,7 @@ def run(
         reports = asyncio.run(_in_this_process(engine, jobs, on_progress)) if jobs else []
     else:
         reports = _at_once(jobs, workers, on_progress)
-    return asyncio.run(_conclude(engine, facts, now, reports, accounts=selection.is_everything))
+    return asyncio.run(_conclude(engine, facts, now, reports, checkpoints, accounts=selection.is_everything))
 
 
 async def _look(engine: EngineSettings) -> tuple[InstalledTopics, Moment]:
@@ -90,10 +98,16 @@ async def _look(engine: EngineSettings) -> tuple[InstalledTopics, Moment]:
 
 
 async def _conclude(
-    engine: EngineSettings, facts: InstalledTopics, now: Moment, reports: Sequence[LaneReport], *, accounts: bool
+    engine: EngineSettings,
+    facts: InstalledTopics,
+    now: Moment,
+    reports: Sequence[LaneReport],
+    checkpoints: Checkpoints | None,
+    *,
+    accounts: bool,
 ) -> Verdict:
     async with KafkaLog(engine, now) as log:
-        return await conclude(log, facts, reports, accounts=accounts)
+        return await conclude(log, facts, reports, checkpoints, accounts=accounts)
 
 
 async def _in_this_process(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from streams.audit.anchoring import Anchor
 from streams.audit.findings import Finding, Findings
 from streams.audit.lane import LaneReport
 
@@ -11,11 +12,15 @@ CONSISTENT, DIFFERENT, UNVERIFIABLE = 0, 1, 3
 
 @dataclass(slots=True)
 class Verdict:
-    """The sum of all lanes. `accounted` are records on the lanes' output topics that a turn was found for or not."""
+    """The sum of all lanes. `accounted` are records on the lanes' output topics that a turn was found for or not.
+
+    `anchor` is there where the trail was held to checkpoints.
+    """
 
     lanes: list[LaneReport] = field(default_factory=list[LaneReport])
     findings: Findings = field(default_factory=Findings)
     accounted: int | None = None
+    anchor: Anchor | None = None
 
     @property
     def turns(self) -> int:
@@ -33,6 +38,30 @@ class Verdict:
         return sum(lane.decisions for lane in self.lanes)
 
     @property
+    def is_anchored(self) -> bool:
+        """Whether the log keeps to a checkpoint, and nothing differs."""
+        return self.anchor is not None and self.anchor.last is not None and not self.findings.differences()
+
+    @property
+    def anchored(self) -> int:
+        """Of the decisions, at least how many stand in the last checkpoint: exactly, where all turns were verified."""
+        if self.anchor is None or not self.is_anchored:
+            return 0
+        after = self.anchor.after
+        return sum(
+            max(0, lane.decisions - (after[lane.agent, lane.lane].records if (lane.agent, lane.lane) in after else 0))
+            for lane in self.lanes
+        )
+
+    @property
+    def turns_after(self) -> int:
+        """Turns of these lanes that came after the last checkpoint."""
+        if self.anchor is None:
+            return 0
+        mine = {(lane.agent, lane.lane) for lane in self.lanes}
+        return sum(after.turns for lane, after in self.anchor.after.items() if lane in mine)
+
+    @property
     def exit_code(self) -> int:
         """0 consistent, 1 a difference, 3 no difference and something that could not be verified."""
         if self.findings.differences():
@@ -47,15 +76,24 @@ class Verdict:
                 kinds = len(self.findings.differences())
                 return f"NOT CONSISTENT: {kinds} {'kind' if kinds == 1 else 'kinds'} of difference"
             case 3:
-                return "consistent as far as it could be verified, not anchored: nobody outside has signed it"
+                return f"consistent as far as it could be verified, {self._anchored_words()}"
             case _:
-                return "consistent, not anchored: nobody outside has signed it"
+                return f"consistent, {self._anchored_words()}"
+
+    def _anchored_words(self) -> str:
+        if self.anchor is None:
+            return "not anchored: nobody outside has signed it"
+        last = self.anchor.last
+        if last is None:
+            return "not anchored: no checkpoint holds it"
+        return f"and anchored at checkpoint {last.number} of {last.signed_at}"
 
     def document(self) -> dict[str, object]:
         """For machines."""
         return {
             "verdict": {0: "consistent", 1: "different", 3: "unverifiable"}[self.exit_code],
-            "anchored": False,
+            "anchored": self.is_anchored,
+            "anchor": self._anchor_document(),
             "says": self.words,
             "lanes": len(self.lanes),
             "turns": self.turns,
@@ -69,6 +107,22 @@ class Verdict:
                 for lane in self.lanes
                 if lane.head
             ],
+        }
+
+    def _anchor_document(self) -> dict[str, object] | None:
+        if self.anchor is None:
+            return None
+        last = self.anchor.last
+        return {
+            "checkpoints": self.anchor.checkpoints,
+            "number": last.number if last else None,
+            "signed_at": last.signed_at if last else None,
+            "sha256": last.digest if last else None,
+            "key_id": last.key_id if last else None,
+            "prefix": last.prefix if last else None,
+            "cluster_id": last.cluster_id if last else None,
+            "decisions_anchored": self.anchored,
+            "turns_after": self.turns_after,
         }
 
     def _documents(self, found: Sequence[Finding]) -> list[dict[str, object]]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from streams.audit.accounting import unaccounted
+from streams.audit.anchoring import Checkpoints, anchor
 from streams.audit.facts import InstalledTopics
 from streams.audit.findings import Finding
 from streams.audit.lane import LaneAudit, LaneReport, Window
@@ -22,6 +23,7 @@ async def verify(
     lanes: Sequence[int],
     window: Window = EVERYTHING,
     on_turns: Callable[[int], None] = lambda _: None,
+    checkpoints: Checkpoints | None = None,
     accounts: bool = True,
 ) -> Verdict:
     """Verifies the lanes of agents. With `accounts` they must be all the lanes there are."""
@@ -30,12 +32,25 @@ async def verify(
         for agent in agents
         for lane in lanes
     ]
-    return await conclude(log, facts, reports, accounts=accounts and window.is_everything)
+    return await conclude(log, facts, reports, checkpoints, accounts=accounts and window.is_everything)
 
 
-async def conclude(log: Log, facts: InstalledTopics, reports: Sequence[LaneReport], *, accounts: bool) -> Verdict:
-    """The verdict on lanes; with `accounts`, records that none of them wrote are looked for."""
+async def conclude(
+    log: Log,
+    facts: InstalledTopics,
+    reports: Sequence[LaneReport],
+    checkpoints: Checkpoints | None = None,
+    *,
+    accounts: bool,
+) -> Verdict:
+    """The verdict on lanes, held to checkpoints if there are any.
+
+    With `accounts`, records that no lane wrote are looked for.
+    """
     verdict = together(reports)
+    if checkpoints is not None:
+        verdict.anchor = await anchor(log, facts, reports, checkpoints)
+        verdict.findings.put_before(verdict.anchor.findings)
     if not accounts:
         return verdict
     verdict.accounted = 0

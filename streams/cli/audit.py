@@ -4,16 +4,20 @@ import json
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
 from schemas import topics
+from streams.audit.anchoring import Checkpoints
 from streams.audit.findings import MEANING, Finding
 from streams.audit.lane import Window
 from streams.audit.running import Progress, Selection, run
 from streams.audit.verdict import Verdict
 from streams.cli.output import clean, count, say, screen, show_table, write_line
 from streams.cli.session import settings
+from streams.notary import settings as notary_settings
+from streams.notary.chain import by_id
 
 OnProgress = Callable[[Progress], None]
 STYLES = {0: "bold green", 1: "bold red", 3: "bold yellow"}
@@ -49,6 +53,21 @@ def _time(context: click.Context, parameter: click.Parameter, given: str | None)
 @click.option("--from", "since", callback=_time, metavar="TIME", help="Only turns committed at or after it (RFC 3339).")
 @click.option("--to", "until", callback=_time, metavar="TIME", help="Only turns committed before it.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes, a lane each.")
+@click.option(
+    "--checkpoint",
+    "files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The notary's checkpoints; given again: copies from elsewhere, which must say the same.",
+)
+@click.option(
+    "--notary-key",
+    "public_keys",
+    multiple=True,
+    metavar="PUBLIC",
+    help="Its public key, as 'acgs keys show' has it. Without: ACGS_NOTARY_PUBLIC_KEYS.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The verdict as one JSON object.")
 def verify(
     *,
@@ -57,6 +76,8 @@ def verify(
     since: int | None,
     until: int | None,
     workers: int,
+    files: tuple[Path, ...],
+    public_keys: tuple[str, ...],
     as_json: bool,
 ) -> None:
     r"""Read everything again, decide everything again, and compare.
@@ -66,32 +87,57 @@ def verify(
     them wrote; for that no --agent, --lane, --from or --to may leave something out. Turns before --from are taken again
     too, since later ones depend on them; what they wrote is not looked up.
 
-    Nobody outside has signed the trail: who owns the broker and knows this program can write a history anew that is
+    With --checkpoint, the whole trail is held to what the notary has signed, and the file to itself. Without it nobody
+    outside has signed the trail: who owns the broker and knows this program can write a history anew that is
     consistent. docs/audit.md says what is proven, and against whom.
 
     \b
     Exit codes:
-      0    consistent
+      0    consistent; with --checkpoint also anchored
       1    something differs, or the broker cannot be read
       2    wrong usage or settings
       3    nothing differs, but something could not be verified: decided by another release, inputs that retention
-           has deleted, positions that an operator accepted. Each is said.
+           has deleted, positions that an operator accepted, no checkpoint in the file. Each is said.
 
     \b
     Example:
       acgs audit verify
       acgs audit verify --agent triage --from 2026-05-03T14:00:00Z --workers 4
+      acgs audit verify --checkpoint checkpoints.jsonl --notary-key 'xnAzFYwTsrmgg0y3LKgMOI0r5ubSKALJ5+GZ2VUpNhk='
       acgs audit verify --json | jq '.differences[] | {kind, agent, lane, turn, at, says}'
     """
     selection = Selection(agents, lanes, Window(since, until))
+    checkpoints = _checkpoints(files, public_keys)
     with _progress() as on_progress:
-        verdict = run(settings(), selection, workers, on_progress)
+        verdict = run(settings(), selection, workers, on_progress, checkpoints)
     if as_json:
         write_line(json.dumps(verdict.document()))
     else:
         _show(verdict)
     if verdict.exit_code:
         raise click.exceptions.Exit(verdict.exit_code)
+
+
+def _checkpoints(files: tuple[Path, ...], public_keys: tuple[str, ...]) -> Checkpoints | None:
+    """What the trail is to be held to.
+
+    Raises:
+        click.UsageError: there are files without a key, or the other way round, or a key is none.
+    """
+    if not files:
+        if public_keys:
+            raise click.UsageError("--notary-key is for --checkpoint FILE")
+        return None
+    keys = public_keys or notary_settings.load().public_keys
+    if not keys:
+        raise click.UsageError(
+            "whose signature counts? Give the notary's public key, --notary-key PUBLIC, from whoever runs it: 'acgs "
+            "keys show' shows it. A key that came with the checkpoints would prove nothing"
+        )
+    try:
+        return Checkpoints.as_of_now(files, by_id(keys))
+    except ValueError as error:
+        raise click.UsageError(f"--notary-key: {error}") from error
 
 
 @contextmanager
@@ -125,6 +171,11 @@ def _show(verdict: Verdict) -> None:
     )
     if verdict.accounted is not None and not verdict.findings.differences():
         say(f"{count(verdict.accounted, 'record')} on the topics that only lanes write: each has its turn.")
+    if verdict.anchor is not None and verdict.is_anchored:
+        say(
+            f"{count(verdict.anchored, 'input record')} of these {'is' if verdict.anchored == 1 else 'are'} anchored; "
+            f"{count(verdict.turns_after, 'turn')} came after the last checkpoint: consistent, not anchored yet."
+        )
     say(f"{verdict.words}.", STYLES[verdict.exit_code])
 
 

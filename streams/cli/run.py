@@ -26,18 +26,21 @@ from streams.embedded import EmbeddedKafka, EmbeddedSettings
 from streams.engine.client import EngineSettings
 from streams.errors import SettingsError
 from streams.installation import Installation
+from streams.notary import settings as notary_settings
+from streams.notary.errors import RefusedError
+from streams.notary.process import REFUSED
 from streams.outcomes import Outcomes
 from streams.policies import default_policy
 from streams.samples import bank, payment_saga
 from streams.samples.approvers import ANN, BOT, approvers, key_file, names_of, unknown_to, with_approvers
 from streams.settings import Settings, load
-from streams.supervisor import Supervisor, activity_worker, health_worker, lane_worker, sample
+from streams.supervisor import Supervisor, activity_worker, health_worker, lane_worker, notary, sample
 
 _DATA = Path(".run")
 _WORKERS = 2
 _BOT_MODULE = "streams.samples.approval_bot"
 _CHECKOUT_MODULE = "streams.samples.checkout"
-_RUNNABLE = (*topics.LANE_AGENTS, topics.HEALTH_TABLE)
+_RUNNABLE = (*topics.LANE_AGENTS, topics.HEALTH_TABLE, topics.NOTARY)
 
 
 @click.command()
@@ -47,12 +50,17 @@ _RUNNABLE = (*topics.LANE_AGENTS, topics.HEALTH_TABLE)
 def run(agents: tuple[str, ...], workers: int, *, chaos: bool) -> None:
     r"""Run agents on the configured broker until Ctrl-C or SIGTERM.
 
-    Without an AGENT, all of them. The lanes of an agent are shared between all workers that run it, here and elsewhere;
-    a worker that dies is started again. Needs the topics ('acgs topics create') and a policy ('acgs policy publish').
+    Without an AGENT, all of them but the notary. The lanes of an agent are shared between all workers that run it, here
+    and elsewhere; a worker that dies is started again. Needs the topics ('acgs topics create') and a policy ('acgs
+    policy publish').
     Logs are JSON lines on standard error; /metrics, /livez and /readyz are on ACGS_METRICS_PORT, counting up by worker.
 
     The health table runs in a process of its own, beside the workers, and serves /health on ACGS_HEALTH_PORT. If it is
     the only one that is named, --workers says how many of it run; each needs another ACGS_HEALTH_PORT, or 0.
+
+    The notary signs checkpoints of the trail, for 'acgs audit verify --checkpoint'. It runs alone, where no worker can
+    read its key; ACGS_NOTARY_KEY_FILE and ACGS_NOTARY_FILE say which key and where to (docs/operations.md). It ends
+    with 1 if the trail, or the file, is not what it has signed before.
 
     With --chaos, the agents that chaos is never done to run in a process of their own without it; named, they are
     refused.
@@ -61,8 +69,12 @@ def run(agents: tuple[str, ...], workers: int, *, chaos: bool) -> None:
     Example:
       ACGS_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 acgs run --workers 2
       ACGS_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 acgs run health-table
+      ACGS_NOTARY_KEY_FILE=notary.key ACGS_NOTARY_FILE=/safe/checkpoints.jsonl acgs run notary
     """
     load().engine(client_id="run")
+    if topics.NOTARY in agents:
+        _run_notary(agents, workers, chaos=chaos)
+        return
     lanes, apart = _lanes(agents, chaos=chaos)
     supervisors, ports_taken = list[Supervisor](), 0
     if lanes or not agents:
@@ -75,6 +87,24 @@ def run(agents: tuple[str, ...], workers: int, *, chaos: bool) -> None:
         count = 1 if supervisors else workers
         supervisors.append(Supervisor(health_worker(ports_taken), workers=count))
     asyncio.run(_until_stopped(*supervisors))
+
+
+def _run_notary(agents: tuple[str, ...], workers: int, *, chaos: bool) -> None:
+    """Runs the notary until it is stopped or refuses.
+
+    Raises:
+        click.UsageError: something else is to run beside it.
+        StreamsError: no key or no file is set, or they cannot be used.
+    """
+    if len(agents) > 1 or workers > 1 or chaos:
+        raise click.UsageError("the notary runs alone and once, without --chaos: no worker may have its key")
+    own = notary_settings.load()
+    own.key()
+    own.checkpoints()
+    supervisor = Supervisor(notary(), workers=1, final=(REFUSED,))
+    asyncio.run(_until_stopped(supervisor))
+    if supervisor.gave_up is not None:
+        raise RefusedError("the notary refuses to sign: its log says why")
 
 
 def _lanes(agents: tuple[str, ...], *, chaos: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -58,6 +58,11 @@ class Admin:
         described = await self._client.describe_topics()
         return {entry["topic"]: len(entry["partitions"]) for entry in described if not entry["error_code"]}
 
+    async def cluster_id(self) -> str:
+        """The id that the cluster was given when it was made."""
+        described = await self._client.describe_cluster()
+        return str(described["cluster_id"])
+
     async def create(self, wanted: Sequence[NewTopic]) -> None:
         """Makes topics; one that exists already is left as it is.
 

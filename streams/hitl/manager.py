@@ -16,11 +16,11 @@ from schemas import topics
 from schemas.deliberation import DeliberationState
 from streams.agents.naming import Naming
 from streams.approvals.loading import loading
+from streams.backoff import Backoff
 from streams.engine.client import EngineSettings
 from streams.engine.worker import Health
 from streams.errors import SettingsError
 from streams.hitl import slack_callback, webhook_callback
-from streams.hitl.backoff import Backoff
 from streams.hitl.callbacks import Callbacks
 from streams.hitl.calling import Caller
 from streams.hitl.door import Door

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from streams.hitl.backoff import Backoff, Gate
+from streams.backoff import Backoff, Gate
 from streams.hitl.errors import PlatformBusyError, PlatformError
 from streams.hitl.platform import Platform, Posted
 from streams.metrics import HitlMeasures

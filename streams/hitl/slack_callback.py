@@ -11,8 +11,8 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.model import Name
+from streams.backoff import Backoff
 from streams.hitl import buttons, settings
-from streams.hitl.backoff import Backoff
 from streams.hitl.calling import Caller
 from streams.hitl.deciding import Click, Told
 from streams.hitl.door import Refusal, Scheme

@@ -13,10 +13,10 @@ from schemas import topics
 from schemas.deliberation import DeliberationItem
 from schemas.policy import Policy
 from streams.approvals.board import statuses
+from streams.backoff import Backoff
 from streams.engine import client
 from streams.engine.client import EngineSettings
 from streams.hitl import HITLManager, HitlSettings
-from streams.hitl.backoff import Backoff
 from streams.hitl.running import GROUP
 from tests.support.deliberated import registry
 from tests.support.deliberating import deliberating

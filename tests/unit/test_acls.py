@@ -31,6 +31,11 @@ def test_approvers_write_decisions_and_nothing_else() -> None:
     assert written == {"acgs.in.decisions"}
 
 
+def test_the_notary_reads_the_trail_and_nothing_else() -> None:
+    own = [acl for acl in FOUND if acl.principal == f"User:{topics.NOTARY}"]
+    assert [(acl.kind, acl.name, acl.operations) for acl in own] == [(Kind.TOPIC, "acgs.audit", ("Describe", "Read"))]
+
+
 def test_only_lanes_and_named_tools_have_transactional_ids() -> None:
     holders = {acl.principal for acl in FOUND if acl.kind is Kind.TRANSACTIONAL_ID}
     assert holders <= LANES | TOOLS

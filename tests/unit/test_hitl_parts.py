@@ -15,8 +15,8 @@ from schemas.decision import Vote
 from schemas.deliberation import DeliberationState, DeliberationStatus
 from schemas.policy import published
 from schemas.registry import Relay
+from streams.backoff import Backoff, Gate
 from streams.engine.records import Record
-from streams.hitl.backoff import Backoff, Gate
 from streams.hitl.calling import retry_after
 from streams.hitl.contracts import WebhookDecision
 from streams.hitl.door import Admitted, Door, Refusal, Scheme

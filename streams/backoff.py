@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt at a platform."""
+"""How long to wait before the next attempt at what others serve."""
 
 import asyncio
 import secrets

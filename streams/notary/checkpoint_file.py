@@ -1,0 +1,147 @@
+"""The file of checkpoints: one a line, only ever appended to, by one process at a time."""
+
+import fcntl
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Final, NamedTuple, Self
+
+from schemas.checkpoint import Checkpoint
+from streams.notary.chain import Chain, ChainError
+from streams.notary.errors import CheckpointFileError, FileRefusedError
+
+_MAX_LINE: Final = 16 * 1024 * 1024
+_READABLE: Final = 0o644
+_ADVICE: Final = (
+    "Keep it as it is and look who has changed it; a copy that is whole, such as what the webhook has taken, can stand "
+    "in for it"
+)
+
+
+class Line(NamedTuple):
+    """A line of a file, without its end. `end` is the offset after it; one that a crash cut off is not `is_whole`."""
+
+    number: int
+    content: bytes
+    end: int
+    is_whole: bool
+
+
+def lines(opened: IO[bytes], until: int = sys.maxsize) -> Iterator[Line]:
+    """The lines of a file, from where it stands to an offset or its end, one in memory at a time."""
+    number, end = 0, opened.tell()
+    while content := opened.readline(min(_MAX_LINE, until - end)):
+        number, end = number + 1, end + len(content)
+        yield Line(number, content.removesuffix(b"\n"), end, content.endswith(b"\n"))
+
+
+class CheckpointFile:
+    """The notary's own file. Entering it locks it, and verifies every line against the keys.
+
+    A last line that a crash has cut off is taken away: it was never told to anybody. `on_read` is told of each
+    checkpoint that is there, with the offset after it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        keys: Mapping[str, bytes],
+        on_read: Callable[[Checkpoint, int], None] = lambda _checkpoint, _end: None,
+    ) -> None:
+        self._path, self._keys, self._on_read = path, keys, on_read
+        self._opened: IO[bytes] | None = None
+        self._end = 0
+        self.last: Checkpoint | None = None
+
+    def __enter__(self) -> Self:
+        """Makes the file if there is none.
+
+        Raises:
+            CheckpointFileError: it cannot be opened, or another process has locked it.
+            FileRefusedError: a line is not as it was signed.
+        """
+        is_new = not self._path.exists()
+        try:
+            opened = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, _READABLE), "rb")
+        except OSError as error:
+            raise self._told(error) from error
+        try:
+            self._lock(opened)
+            if is_new:
+                _sync_folder(self._path.parent)
+            self._verify(opened)
+        except BaseException:
+            opened.close()
+            raise
+        self._opened = opened
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def append(self, made: Checkpoint) -> int:
+        """Writes a checkpoint; on return it is on the disk. Returns the offset after it.
+
+        Raises:
+            CheckpointFileError: it cannot be written. Whether it is there is seen when the file is entered again.
+        """
+        if self._opened is None:
+            raise RuntimeError("the file is not open: with CheckpointFile(...) as file")
+        try:
+            self._end += _write(self._opened, made.line() + b"\n")
+            os.fsync(self._opened.fileno())
+        except OSError as error:
+            raise self._told(error) from error
+        self.last = made
+        return self._end
+
+    def _lock(self, opened: IO[bytes]) -> None:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CheckpointFileError(
+                f"another notary writes to {self._path}. One is enough; two would not sign the same"
+            ) from error
+        except OSError as error:
+            raise self._told(error) from error
+
+    def _verify(self, opened: IO[bytes]) -> None:
+        chain = Chain(self._keys)
+        try:
+            for line in lines(opened):
+                try:
+                    read = chain.take(line.content)
+                except ChainError as error:
+                    if not line.is_whole:
+                        os.ftruncate(opened.fileno(), self._end)
+                        break
+                    raise FileRefusedError(f"{self._path}, line {line.number}: {error}. {_ADVICE}") from error
+                self._end = line.end if line.is_whole else line.end + _write(opened, b"\n")
+                self._on_read(read, self._end)
+            os.fsync(opened.fileno())
+        except OSError as error:
+            raise self._told(error) from error
+        self.last = chain.last
+
+    def _told(self, error: OSError) -> CheckpointFileError:
+        return CheckpointFileError(f"{self._path} cannot be used: {error.strerror}")
+
+
+def _write(opened: IO[bytes], content: bytes) -> int:
+    """Appends all of it, past the reader's buffer; returns its length."""
+    left = memoryview(content)
+    while left:
+        left = left[os.write(opened.fileno(), left) :]
+    return len(content)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the name of a new file last."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
