@@ -1,6 +1,7 @@
 """A chaos agent on a LaneDriver, operators with keys, and commands for chaos."""
 
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -85,12 +86,12 @@ def signed(said: dict[str, Any], by: str | None = None) -> tuple[bytes, Headers]
 class ChaosDesk:
     """One lane of the agent, and what it has written. Time is the log's, in milliseconds after T0."""
 
-    def __init__(self, document: Policy | None = None) -> None:
+    def __init__(self, document: Policy | None = None, driver: Callable[..., Any] = LaneDriver) -> None:
         (self.agent,) = agents.build([topics.CHAOS_AGENT], NAMING, Measures(CollectorRegistry()))
         self.written: list[Written] = []
         self.now = 0
         names = self.agent.written
-        self.driver: LaneDriver[bytes, PublishedPolicy] = LaneDriver(
+        self.driver: LaneDriver[bytes, PublishedPolicy] = driver(
             self.agent, bounds=Bounds(dict.fromkeys(names, 2), dict.fromkeys(names, 4 * 1024 * 1024))
         )
         self.publish(document or chaotic_policy())

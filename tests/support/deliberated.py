@@ -1,6 +1,6 @@
 """A deliberation agent on a LaneDriver, people with keys, and items to decide on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -134,7 +134,9 @@ class Written:
 class Desk:
     """One lane of the agent, and what it has written. Time is the log's, in milliseconds after T0."""
 
-    def __init__(self, policy: Policy | None = None, *, has_begun: bool = True) -> None:
+    def __init__(
+        self, policy: Policy | None = None, *, has_begun: bool = True, driver: Callable[..., Any] = LaneDriver
+    ) -> None:
         self.written: list[Written] = []
         built = agents.build([topics.DELIBERATOR], NAMING, Measures(CollectorRegistry()), policy or registry())
         self.agent = built[0]
@@ -143,7 +145,7 @@ class Desk:
             dict.fromkeys(self.agent.written_under(None), PARTITIONS),
             dict.fromkeys(self.agent.written_under(None), 4 * 1024 * 1024),
         )
-        self.driver: LaneDriver[bytes, PublishedPolicy] = LaneDriver(self.agent, bounds=bounds)
+        self.driver: LaneDriver[bytes, PublishedPolicy] = driver(self.agent, bounds=bounds)
         self.publish(policy or registry())
         if has_begun:
             first = self.hold(held(self.in_force, 9_999, from_agent="nobody"))

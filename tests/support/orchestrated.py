@@ -1,7 +1,7 @@
 """The orchestrator without Kafka: commands in, records out, each held to its contract, and a clock that is set."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -70,10 +70,10 @@ def activities_of(definition: WorkflowDefinition) -> set[str]:
 class Orchestrated:
     """One lane of the orchestrator under a policy that knows the given activities."""
 
-    def __init__(self, *activities: str, **changes: Any) -> None:  # noqa: ANN401
+    def __init__(self, *activities: str, driver: Callable[..., Any] = LaneDriver, **changes: Any) -> None:  # noqa: ANN401
         self.naming = Naming("p.")
         agent = orchestrator_agent(self.naming, Measures(CollectorRegistry()), ("default", "other"))
-        self.driver: LaneDriver[Row, PublishedPolicy] = LaneDriver(agent)
+        self.driver: LaneDriver[Row, PublishedPolicy] = driver(agent)
         self.now = 1_700_000_000_000
         self.activities = activities
         self.sent: list[ActivityCommand] = []

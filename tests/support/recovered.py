@@ -1,7 +1,7 @@
 """The recovery agent without Kafka: breakers, answers and orders in, records out, and a clock that is set."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -49,10 +49,10 @@ def recovery_policy(epoch: int = 1, *, hashes: tuple[str, ...] = (HASH,), **chan
 class Recovered:
     """One lane of the recovery agent; every record that it writes is held to its contract."""
 
-    def __init__(self, **changes: Any) -> None:  # noqa: ANN401
+    def __init__(self, driver: Callable[..., Any] = LaneDriver, **changes: Any) -> None:  # noqa: ANN401
         self.naming = Naming("p.")
         self.registry = CollectorRegistry()
-        self.driver: LaneDriver[Row, PublishedPolicy] = LaneDriver(recovery_agent(self.naming, Measures(self.registry)))
+        self.driver: LaneDriver[Row, PublishedPolicy] = driver(recovery_agent(self.naming, Measures(self.registry)))
         self.now = T0
         self.events: list[RecoveryEvent] = []
         self.statuses: dict[str, RecoveryStatus] = {}
