@@ -7,6 +7,7 @@ StreamsError
 +-- PolicyRefusedError   a policy cannot be published
 +-- UnfitTextError       a text that somebody gives is empty, too long or no text
 +-- KeyFileError         a signing key cannot be read, written or used
++-- ReplayError          a replay cannot be made, compared or removed
 +-- ClaimStoreError      the claim-check store cannot be reached or refuses
     +-- ClaimMissingError    it does not have the value
     +-- ClaimDamagedError    it has another value than was put
@@ -47,6 +48,10 @@ class ClaimDamagedError(ClaimStoreError):
 
 class UnfitTextError(StreamsError):
     """A text that somebody gives is empty, too long or no text."""
+
+
+class ReplayError(StreamsError):
+    """A replay cannot be made, compared or removed."""
 
 
 class KeyFileError(StreamsError):

@@ -8,7 +8,7 @@ import orjson
 from pydantic import ValidationError
 
 from schemas import envelope
-from schemas.deliberation import CHANGE_POLICY, POLICY_TENANT, DeliberationStatus
+from schemas.deliberation import CHANGE_POLICY, POLICY_TENANT, DeliberationStatus, digest_of
 from schemas.message import AgentMessage
 from schemas.model import MAX_NAME_CHARACTERS
 from schemas.policy import Policy
@@ -20,6 +20,7 @@ from streams.approvals import ApprovalClient, ItemRefusedError, PendingItem
 from streams.engine.client import EngineSettings
 from streams.errors import PolicyRefusedError
 from streams.keys import SigningKey
+from streams.replay.summary import Tried
 from streams.texts import require_text
 
 PROPOSER = "the name of who proposes"
@@ -27,9 +28,16 @@ PROPOSER = "the name of who proposes"
 
 
 async def propose(
-    settings: EngineSettings, document: Policy, proposer: str, key: SigningKey | None = None
+    settings: EngineSettings,
+    document: Policy,
+    proposer: str,
+    key: SigningKey | None = None,
+    *,
+    tried: Tried | None = None,
 ) -> DeliberationStatus:
     """Puts the next epoch before its owners; returns how the item stands once it waits.
+
+    What a replay found of exactly this document may go with it: the owners' signatures are for that, too.
 
     With the proposer's `key`, an approver's, it is signed, and has room of its own: proposals that nobody has signed
     share theirs, which whoever may write messages can use up.
@@ -37,13 +45,15 @@ async def propose(
     Raises:
         UnfitTextError: the proposer's name is empty, too long or no text.
         PolicyRefusedError: it is not the next epoch, no owners are named who could sign, it is too large, or an epoch
-            that has been signed is not in force everywhere yet.
+            that has been signed is not in force everywhere yet; or the replay tried another document.
         InstallationError: a topic is missing, or one for a tenant or queue that the document names.
         ItemRefusedError: it was rejected, with the reason.
         DeliberationTimeoutError: nobody has taken it in time; it may still be.
         BrokerError: the broker cannot be reached or refuses.
     """
     require_text(proposer, PROPOSER, MAX_NAME_CHARACTERS)
+    if tried is not None:
+        _require_same(tried, document)
     current = await control.in_force(settings)
     if current is None or not current.policy.owners:
         raise PolicyRefusedError(
@@ -52,7 +62,7 @@ async def propose(
         )
     control.require_epoch(document, current)
     await control.require_topics_of(settings, document)
-    value = orjson.dumps(_message(document, current.policy, proposer))
+    value = orjson.dumps(message_of(document, current.policy, proposer, tried))
     if len(value) > MAX_MESSAGE_BYTES:
         raise PolicyRefusedError(f"the proposal has {len(value)} bytes, allowed are {MAX_MESSAGE_BYTES}")
     said = AgentMessage.model_validate_json(value)
@@ -68,7 +78,19 @@ async def propose(
             raise
 
 
-def _message(document: Policy, in_force: Policy, proposer: str) -> dict[str, object]:
+def _require_same(tried: Tried, document: Policy) -> None:
+    """That the replay tried exactly this document, its number included."""
+    digest = digest_of(document.canonical())
+    if tried.policy != digest:
+        raise PolicyRefusedError(
+            f"the replay tried another policy ({tried.policy[:8]}) than is proposed ({digest[:8]}): replay this one, "
+            "with --next-epoch if it is numbered so here"
+        )
+
+
+def message_of(document: Policy, in_force: Policy, proposer: str, tried: Tried | None) -> dict[str, object]:
+    """The proposal as it is sent: what it would change is in its content, what is put in force in its action."""
+    replayed = {} if tried is None else {"replay": tried.model_dump(mode="json")}
     changes = policy_changes.between(in_force, document)
     return {
         "message_id": str(uuid.uuid4()),
@@ -76,6 +98,7 @@ def _message(document: Policy, in_force: Policy, proposer: str) -> dict[str, obj
         "content": {
             "proposal": f"epoch {document.epoch}",
             "difference": [{"place": c.place, "before": c.before, "after": c.after} for c in changes],
+            **replayed,
         },
         "payload": {"action": {"tool": CHANGE_POLICY, "arguments": {"document": orjson.loads(document.canonical())}}},
         "from_agent": proposer,

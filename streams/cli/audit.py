@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -16,6 +15,7 @@ from streams.audit.running import Progress, Selection, run
 from streams.audit.verdict import Verdict
 from streams.cli.output import clean, count, say, screen, show_table, write_line
 from streams.cli.session import settings
+from streams.cli.times import moment
 from streams.notary import settings as notary_settings
 from streams.notary.chain import by_id
 
@@ -33,25 +33,15 @@ def audit() -> None:
     """
 
 
-def _time(context: click.Context, parameter: click.Parameter, given: str | None) -> int | None:
-    """RFC 3339 as milliseconds since 1970; without a zone it is UTC."""
-    if given is None:
-        return None
-    try:
-        read = datetime.fromisoformat(given)
-    except ValueError as error:
-        raise click.BadParameter(f"{given!r} is no time such as 2026-05-03T14:00:00Z", context, parameter) from error
-    aware = read if read.tzinfo else read.replace(tzinfo=UTC)
-    return int(aware.timestamp() * 1000)
-
-
 @audit.command()
 @click.option(
     "--agent", "agents", multiple=True, type=click.Choice(topics.LANE_AGENTS), metavar="AGENT", help="Only this agent."
 )
 @click.option("--lane", "lanes", multiple=True, type=click.IntRange(min=0), metavar="N", help="Only this lane.")
-@click.option("--from", "since", callback=_time, metavar="TIME", help="Only turns committed at or after it (RFC 3339).")
-@click.option("--to", "until", callback=_time, metavar="TIME", help="Only turns committed before it.")
+@click.option(
+    "--from", "since", callback=moment, metavar="TIME", help="Only turns committed at or after it (RFC 3339)."
+)
+@click.option("--to", "until", callback=moment, metavar="TIME", help="Only turns committed before it.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes, a lane each.")
 @click.option(
     "--checkpoint",

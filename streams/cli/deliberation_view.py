@@ -6,16 +6,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from schemas.decision import ItemKind, Vote
-from schemas.deliberation import CHANGE_POLICY, DeliberationState, DeliberationStatus
+from schemas.deliberation import CHANGE_POLICY, DeliberationState, DeliberationStatus, digest_of
 from schemas.policy import Policy
 from schemas.reasons import MEANINGS
 from schemas.score import display
 from streams import policy_changes
 from streams.approvals import PendingItem
 from streams.approvals.pending import filled
-from streams.cli.output import age, clean, clock, count, text
+from streams.cli.output import age, clean, clock, count, iso, text
 from streams.proposals import proposed_policy
 from streams.readable import display_points
+from streams.replay.summary import tried_in
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -168,9 +169,30 @@ def _asked(one: PendingItem, in_force: Policy | None) -> Iterator["str | Text"]:
         if not changes:
             yield f"{_INDENT}it says the same"
         yield ""
+        yield from _tried(one, proposed)
     yield text("what would be released", "bold")
     for line in json.dumps(one.message, indent=2, ensure_ascii=True).splitlines():
         yield f"{_INDENT}{line}"
+
+
+def _tried(one: PendingItem, proposed: Policy) -> Iterator["str | Text"]:
+    """What its proposer says that a replay found."""
+    tried = tried_in(one.message.get("content"))
+    if tried is None:
+        yield text("it was not tried on past traffic, or nobody says so: 'acgs replay' does", "yellow")
+    elif tried.policy != digest_of(proposed.canonical()):
+        yield text("a replay is named that tried another policy than this: it says nothing of it", "bold red")
+    else:
+        span = f"{iso(tried.since)} to {iso(tried.until)}"
+        yield text(f"what it would have changed on the traffic of {span}, as its proposer says", "bold")
+        for kind in tried.changes:
+            yield f"{_INDENT}{kind.count:,} {clean(kind.kind)}"
+        told = (
+            f"of {tried.compared:,} decisions, {tried.changed:,} would be others; {tried.not_compared:,} not compared"
+        )
+        yield f"{_INDENT}{told}"
+        yield f"{_INDENT}digest {tried.difference}: 'acgs replay' over the same time comes to the same"
+    yield ""
 
 
 def document(one: PendingItem) -> dict[str, object]:

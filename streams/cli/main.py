@@ -64,6 +64,7 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "audit": Entry(
             "streams.cli.audit", "audit", "Take every decision again from the topics, and say what differs."
         ),
+        "replay": Entry("streams.cli.replay", "replay", "Try a policy on past traffic, and see what it would change."),
     },
     "Health": {
         "health": Entry("streams.cli.health", "health", "Show how services stand by their circuit breakers."),

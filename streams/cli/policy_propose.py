@@ -15,6 +15,7 @@ from streams.cli.session import engine, operator, wait_for
 from streams.control import in_force, publish
 from streams.engine.client import EngineSettings
 from streams.proposals import PROPOSER, earlier, propose
+from streams.replay.summary import Tried, read_tried
 from streams.texts import require_text
 
 _GRAVE = frozenset({"owners", "operators", "approvers", "relays", "senders", "signed_tenants", "accepted_hashes"})
@@ -41,7 +42,15 @@ key_option = click.option(
 @click.option("--next-epoch", is_flag=True, help="Number the document: one more than what is in force.")
 @by_option
 @key_option
-def propose_command(file: Path, proposer: str | None, key_file: Path | None, *, next_epoch: bool) -> None:
+@click.option(
+    "--replay-diff",
+    "tried_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What a replay of exactly this policy would change, from 'acgs replay diff PREFIX --json'.",
+)
+def propose_command(
+    file: Path, proposer: str | None, key_file: Path | None, tried_file: Path | None, *, next_epoch: bool
+) -> None:
     r"""Propose FILE (TOML) as the next epoch. Two of the owners that the policy in force names put it in force.
 
     The proposal waits like any dangerous action, with what it would change. Owners see it with 'acgs deliberation
@@ -51,33 +60,38 @@ def propose_command(file: Path, proposer: str | None, key_file: Path | None, *, 
     Where proposals that nobody has signed have used up their room ('too_many_held'), sign yours with --key: an
     approver's key, best one who is no owner, since who proposes cannot approve.
 
+    With --replay-diff owners see what the policy would have decided otherwise on past traffic, with the digest of all
+    of it, and sign that too. A difference that was made of another document is refused.
+
     \b
     Example:
       acgs policy propose --next-epoch policy.toml
+      acgs policy propose --next-epoch policy.toml --replay-diff try-1.json
       acgs deliberation approve ITEM --key ann.key
     """
-    proposer_ = _Proposer(proposer, key_file)
+    proposer_ = _Proposer(proposer, key_file, None if tried_file is None else read_tried(tried_file))
     document = read_policy(file)
     _told(wait_for(_propose(engine("policy"), document, proposer_, next_epoch=next_epoch)))
 
 
 class _Proposer:
-    """Who proposes: by name, or whoever's key it is."""
+    """Who proposes, by name or by key, and what a replay found."""
 
-    def __init__(self, name: str | None, key_file: Path | None) -> None:
+    def __init__(self, name: str | None, key_file: Path | None, tried: Tried | None = None) -> None:
         if name is not None and key_file is not None:
             raise click.UsageError("--as and --key exclude each other: whoever's key it is proposes.")
         if name is not None:
             require_text(name, PROPOSER, MAX_NAME_CHARACTERS)
-        self._name, self._key_file, self._key = name, key_file, key_of(key_file)
+        self._name, self._key_file, self._key, self._tried = name, key_file, key_of(key_file), tried
 
     async def propose(
         self, settings: EngineSettings, document: Policy, current: PublishedPolicy | None
     ) -> DeliberationStatus:
         if self._key is None or current is None:
-            return await propose(settings, document, operator() if self._name is None else self._name)
+            name = operator() if self._name is None else self._name
+            return await propose(settings, document, name, tried=self._tried)
         proposer = owner_of(self._key, current.policy, self._key_file)
-        return await propose(settings, document, proposer.id, self._key)
+        return await propose(settings, document, proposer.id, self._key, tried=self._tried)
 
 
 async def _propose(

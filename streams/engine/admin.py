@@ -9,7 +9,7 @@ from typing import Any, Self
 import aiokafka.admin
 from aiokafka.admin import NewTopic as _KafkaNewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from streams.engine.client import EngineSettings, tune
 from streams.engine.errors import ConfigurationError
@@ -80,6 +80,23 @@ class Admin:
         for name, code, *words in response.topic_errors:
             if code and for_code(code) is not TopicAlreadyExistsError:
                 raise KafkaError(f"{name}: {for_code(code).__name__} {' '.join(map(str, words))}")
+
+    async def delete(self, names: Sequence[str]) -> None:
+        """Deletes topics, and returns when the broker shows them no more; one that does not exist is no error.
+
+        Raises:
+            KafkaError: the broker refuses one; the message names it.
+            TimeoutError: one is still there after 30 s.
+        """
+        if not names:
+            return
+        response = await self._client.delete_topics(list(names))
+        for name, code, *words in response.topic_error_codes:
+            if code and for_code(code) is not UnknownTopicOrPartitionError:
+                raise KafkaError(f"{name}: {for_code(code).__name__} {' '.join(map(str, words))}")
+        async with asyncio.timeout(_VISIBLE_WITHIN_S):
+            while set(names) & (await self.topics()).keys():  # noqa: ASYNC110  # the broker has to be asked
+                await asyncio.sleep(_POLL_S)
 
     async def wait_for(self, names: Collection[str]) -> None:
         """Returns when the broker shows all these topics.
