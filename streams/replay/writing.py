@@ -75,7 +75,7 @@ async def marker_of(settings: EngineSettings) -> tuple[Marker | None, Finish | N
     try:
         async for record in records_of(settings, own, [0]):
             if record.key == BEGUN:
-                begun = Marker.model_validate_json(record.value or b"", strict=False)
+                begun = Marker.model_validate_json(record.value or b"")
             elif record.key == FINISHED:
                 finished = Finish.model_validate_json(record.value or b"")
     except ValidationError as error:

@@ -17,6 +17,7 @@ from streams.approvals import PendingItem
 from streams.cli.deliberation_view import page
 from streams.cli.replay import replay as command
 from streams.engine.client import EngineSettings
+from streams.engine.records import InputRecord
 from streams.errors import PolicyRefusedError, ReplayError
 from streams.proposals import message_of, propose
 from streams.replay.comparing import EXAMPLES, digest_of
@@ -37,7 +38,10 @@ TOOLS = (None, SAFE_TOOL, UNKNOWN_TOOL)
 def traffic(*more: str, under: Policy | None = None) -> Recorder:
     lanes = Recorder(*SPINE, *more)
     lanes.publish(under or policy())
-    lanes.send(topics.IN_MESSAGES, *[encoded(n, tool=TOOLS[n % 3]) for n in range(30)], b"{", None)
+    values = [*[encoded(n, tool=TOOLS[n % 3]) for n in range(30)], b"{", None]
+    for two in zip(values[::2], values[1::2], strict=True):
+        lanes.send(topics.IN_MESSAGES, *two)
+        lanes.now += 11
     lanes.run()
     return lanes
 
@@ -166,6 +170,17 @@ def test_what_was_held_and_then_released_or_refused_further_on_counts_as_held() 
     assert (found.compared, found.changed, found.unknown) == (32, 0, 0)
 
 
+def test_what_approvers_have_released_says_nothing_of_what_triage_decided() -> None:
+    desk = Desk()
+    one = held(desk.in_force)
+    desk.hold(one)
+    record = InputRecord("t.deliveries", 0, 0, 0, b"", one.value, one.headers)
+    assert outcome_of(topics.DELIVERIES, record, "t.") is None
+    found = outcome_of(topics.DELIBERATION, record, "t.")
+    assert found is not None
+    assert found[1].verdict is Verdict.HELD
+
+
 def test_the_other_gateways_accept_and_reject_too() -> None:
     lanes = Recorder(*topics.GATEWAYS, topics.TRIAGE, topics.DELIBERATOR)
     lanes.publish(registry())
@@ -197,6 +212,12 @@ def test_the_digest_is_of_every_change_and_of_what_was_compared(live: Recorder) 
 
 
 # Where it may be written
+
+
+@pytest.mark.parametrize("prefix", ["team.", "team_", "team.acgs.", "team.acgs.try."])
+def test_no_prefix_that_the_live_one_begins_with_is_written_under_either(prefix: str) -> None:
+    with pytest.raises(ReplayError, match="begin alike"):
+        require_apart(prefix, "team.acgs.")
 
 
 @pytest.mark.parametrize(
