@@ -147,7 +147,7 @@ def _show_made(marker: Marker, finish: Finish, prefix: str) -> None:
 @click.argument("prefix")
 @click.option("--json", "as_json", is_flag=True, help="All of it as one JSON object, for 'acgs policy propose' too.")
 def diff(prefix: str, *, as_json: bool) -> None:
-    r"""Show which decisions the replay under PREFIX comes to otherwise, by kind and with examples.
+    r"""Show what a replay decided otherwise, by kind and with examples.
 
     What was decided is read from the live topics. Inputs of which nothing is found there are counted apart: they are
     not decided yet, or retention has deleted what came of them (rejections are kept for 3 days). So compare soon.
@@ -179,7 +179,7 @@ def diff(prefix: str, *, as_json: bool) -> None:
 @click.argument("prefix")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(prefix: str, *, yes: bool) -> None:
-    r"""Delete the topics of the replay under PREFIX.
+    r"""Delete the topics of a replay.
 
     Only topics that the replay's own record names, all of them under PREFIX. An unfinished one is removed as well.
 

@@ -1,6 +1,7 @@
 """A replay on a real broker: past messages under a stricter policy, and what would change. Nothing live is touched."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,16 @@ async def until_decided(settings: EngineSettings) -> None:
         found = sum(any(name == "acgs-source" for name, _ in one.headers) for one in records)
 
 
+async def nothing_changes_under_the_policy_in_force(acgs: Acgs, into: str) -> None:
+    made = await acgs("replay", *EVER, "--into", into)
+    assert made.code == 0, made.err
+    same = await acgs("replay", "diff", into)
+    assert (same.code, "Every decision is the same." in same.out) == (0, True)
+    inputs = {one.timestamp for one in await read_topic(acgs.settings, f"{acgs.settings.prefix}{topics.IN_MESSAGES}")}
+    assert {one.timestamp for one in await read_topic(acgs.settings, f"{into}{topics.DELIVERIES}")} <= inputs
+    await remove(replace(acgs.settings, prefix=into))
+
+
 async def test_a_policy_is_tried_compared_proposed_with_what_it_would_change_and_its_replay_removed(
     settings: EngineSettings, tmp_path: Path
 ) -> None:
@@ -68,6 +79,7 @@ async def test_a_policy_is_tried_compared_proposed_with_what_it_would_change_and
         assert "13 inputs of" in made.out
         assert "decided under epoch 2" in made.out
         assert await ends(settings) == before
+        await nothing_changes_under_the_policy_in_force(acgs, f"same-{settings.prefix}")
         refused = await acgs("replay", *EVER, "--into", into)
         assert (refused.code, f"there is a replay under '{into}' already" in refused.err) == (1, True)
         shown = await acgs("replay", "diff", into)
@@ -96,25 +108,9 @@ async def test_a_policy_is_tried_compared_proposed_with_what_it_would_change_and
     assert not [name for name in await require_topics(settings, ()) if name.startswith(into)]
 
 
-async def test_under_the_policy_in_force_nothing_changes_and_each_record_bears_its_inputs_time(
-    settings: EngineSettings,
-) -> None:
-    acgs, into = Acgs(settings), f"try-{settings.prefix}"
-    async with deliberating(settings):
-        await some_messages(settings)
-        await until_decided(settings)
-    made = await acgs("replay", *EVER, "--into", into)
-    assert made.code == 0, made.err
-    same = await acgs("replay", "diff", into)
-    assert (same.code, "Every decision is the same." in same.out) == (0, True)
-    inputs = {one.timestamp for one in await read_topic(settings, f"{settings.prefix}{topics.IN_MESSAGES}")}
-    assert {one.timestamp for one in await read_topic(settings, f"{into}{topics.DELIVERIES}")} <= inputs
-    await remove(EngineSettings(bootstrap_servers=settings.bootstrap_servers, prefix=into, client_id="test"))
-
-
 async def test_a_replay_that_was_broken_off_is_not_compared_and_can_be_removed(settings: EngineSettings) -> None:
     into = f"try-{settings.prefix}"
-    own = EngineSettings(bootstrap_servers=settings.bootstrap_servers, prefix=into, client_id="test")
+    own = replace(settings, prefix=into)
     async with deliberating(settings):
         await some_messages(settings)
 
