@@ -26,6 +26,7 @@ from schemas.deliberation import DeliberationItem, DeliberationStatus, Deliberat
 from schemas.health import ServiceHealth, SystemHealth
 from schemas.message import AgentMessage
 from schemas.policy import Policy
+from schemas.receipt import Receipt
 from schemas.recovery import RecoveryCommand, RecoveryEvent, RecoveryState, RecoveryStatus
 from schemas.rejection import Rejection
 from schemas.score import CARD
@@ -65,6 +66,7 @@ _CONTRACTS: Mapping[str, type[BaseModel] | TypeAdapter[Any]] = {
     "recovery-command": RecoveryCommand,
     "recovery-event": RecoveryEvent,
     "recovery-status": RecoveryStatus,
+    "receipt": Receipt,
     "rejection": Rejection,
     "score-card": CARD,
     "service-health": ServiceHealth,

@@ -65,6 +65,7 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
             "streams.cli.audit", "audit", "Take every decision again from the topics, and say what differs."
         ),
         "replay": Entry("streams.cli.replay", "replay", "Try a policy on past traffic, and see what it would change."),
+        "receipt": Entry("streams.cli.receipt", "receipt", "Prove one message's story in one file; check such a file."),
     },
     "Health": {
         "health": Entry("streams.cli.health", "health", "Show how services stand by their circuit breakers."),

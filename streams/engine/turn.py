@@ -43,6 +43,11 @@ Output = tuple[bytes | None, bytes | None, Headers, int]
 """Key, value, headers and about the size in bytes of a record to write."""
 
 
+def turn_of(row_version: int) -> int:
+    """The number of the turn that wrote a row of that version."""
+    return row_version // _MAX_PUTS
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """What the broker says of the topics a lane writes: the number of partitions and the largest batch, in bytes."""

@@ -1,0 +1,173 @@
+"""The decisions of one lane on the records that are shown, taken again by this release's rules."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from handlers.deliberation.rows import BEGAN, Began, encode
+from schemas.audit import AuditRecord
+from schemas.model import Contract
+from schemas.policy import PublishedPolicy
+from streams import agents
+from streams.agents.naming import Naming
+from streams.engine.agent import Agent
+from streams.engine.digest import NO_HASH
+from streams.engine.errors import ControlRefusedError
+from streams.engine.records import InputRecord, Record
+from streams.engine.rerun import Past, Range, Rerun
+from streams.engine.state import Position, StoredRow
+from streams.engine.turn import TIMER, Bounds, Turn, turn_of
+from streams.metrics import Measures
+from streams.receipts.turns import ProvenTurn, Read, Wrote
+
+_UNBOUNDED = 2**62
+
+
+class _Timer(Contract):
+    """The value of a timer's record."""
+
+    v: int
+    version: int
+    due: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A record of the story, the policy it was decided by, and what follows from it."""
+
+    read: Read
+    policy: PublishedPolicy
+    outputs: tuple[Wrote, ...]
+
+
+class Deciding:
+    """One lane, from record to record of a story. It begins without rows: what others left there is not known.
+
+    Partitions are left out of what follows (all are 0): where a record goes by its key is no decision.
+
+    Raises:
+        KeyError: there is no agent of that name.
+    """
+
+    def __init__(self, agent: str, lane: int, prefix: str) -> None:
+        self.agent: Agent[Any, Any] = agents.build([agent], Naming(prefix), Measures(CollectorRegistry()))[0]
+        self.lane = lane
+        self.epoch: int | None = None
+        self._known: dict[int, tuple[bytes, PublishedPolicy]] = {}
+        self._rerun: Rerun[Any, Any] = Rerun(self.agent, lane)
+
+    @property
+    def policy(self) -> PublishedPolicy | None:
+        """The policy in force, None where it has not been shown."""
+        known: PublishedPolicy | None = self._rerun.state.control
+        return known if known is not None and known.policy.epoch == self.epoch else None
+
+    def is_control(self, topic: str) -> bool:
+        """Whether a topic brings policies."""
+        return self.agent.control is not None and self.agent.control.topic == topic
+
+    def begin(self, before: AuditRecord | None) -> None:
+        """Stands before a turn: the audit record before it says which policy was in force."""
+        self.epoch = None if before is None else before.epoch
+        if self.policy is None and self.epoch in self._known:
+            state = self._rerun.state
+            state.control_document, state.control = self._known[self.epoch]
+
+    def follow(self, document: bytes) -> None:
+        """A policy arrives. It comes into force if it is the next one."""
+        if self.agent.control is None:
+            return
+        try:
+            proposed: PublishedPolicy = self.agent.control.follow(document, None)
+        except ControlRefusedError:
+            return
+        if self.epoch is None or proposed.policy.epoch == self.epoch + 1:
+            self.epoch = proposed.policy.epoch
+            self._rerun.state.control, self._rerun.state.control_document = proposed, document
+
+    def take_for_known(self, document: bytes) -> None:
+        """A policy that is shown without the turn that read it.
+
+        Only agents that keep no rows go by it: all that they write names the policy's digest, so that it is proven by
+        what they wrote.
+        """
+        if self.agent.control is not None and self.agent.rows is None:
+            with suppress(ControlRefusedError):
+                proposed: PublishedPolicy = self.agent.control.follow(document, None)
+                self._known[proposed.policy.epoch] = document, proposed
+
+    def decide(self, turn: AuditRecord, read: Read) -> tuple[Wrote, ...]:
+        """What follows from a record under the policy in force."""
+        record = read.record
+        self._take_timer_for_current(record)
+        offsets = {**dict.fromkeys(self.agent.inputs, 0), record.topic: record.offset}
+        self._rerun.stand_at(Position(offsets, turn.seq - 1, NO_HASH, read.clock_ms))
+        written = self.agent.written_under(self._rerun.state.control)
+        bounds = Bounds(dict.fromkeys(written, 1), dict.fromkeys(written, _UNBOUNDED))
+        ranges = [Range(record.topic, [record], record.offset + 1)]
+        derived = self._rerun.attempt(Past(ranges=ranges, draw=bytes.fromhex(turn.entropy), bounds=bounds))
+        self._rerun.keep(derived)
+        return tuple(written_by(derived, self.agent))
+
+    def _take_timer_for_current(self, record: InputRecord) -> None:
+        """Gives a row the version that its timer names, if the row is from the same turn.
+
+        The rest of a version counts what that turn wrote for others too.
+        """
+        if not is_timer(record) or record.key is None or record.value is None:
+            return
+        try:
+            timer, key = _Timer.model_validate_json(record.value), record.key.decode()
+        except ValueError:
+            return
+        rows = self._rerun.state.rows
+        if key == BEGAN and key not in rows:
+            rows[key] = StoredRow(encode(Began()), timer.due, timer.version)
+        stored = rows.get(key)
+        if stored is not None and turn_of(stored.version) == turn_of(timer.version):
+            rows[key] = stored._replace(version=timer.version)
+
+
+def written_by(turn: Turn[Any, Any], agent: Agent[Any, Any]) -> list[Wrote]:
+    """What a turn writes but for its changelog and its audit record, in the order of its audit record's hashes."""
+    own = agent.topics.changelog, agent.topics.audit
+    return [
+        Wrote(topic, partition, key, value, tuple(headers))
+        for (topic, partition), outputs in turn.batches.items()
+        if topic not in own
+        for key, value, headers, _ in outputs
+    ]
+
+
+def is_timer(record: Record) -> bool:
+    """Whether a lane wrote it to its own inbox because a row's time had come."""
+    return bool(record.headers) and record.headers[0][0] == TIMER
+
+
+def decide_turn(turn: ProvenTurn, deciding: Deciding) -> list[Decided] | None:
+    """The story's decisions of a turn; None where the policy in force for one has not been shown."""
+    decided: list[Decided] = []
+    deciding.begin(turn.before)
+    for read in turn.inputs:
+        if deciding.is_control(read.record.topic):
+            deciding.follow(read.record.value or b"")
+            continue
+        policy = deciding.policy
+        if policy is None:
+            return None
+        decided.append(Decided(read, policy, deciding.decide(turn.record, read)))
+    return decided
+
+
+def same_but_for_place(one: Sequence[Wrote], other: Sequence[Wrote], everywhere: str) -> bool:
+    """Whether the same records are written, each as often; to the topic `everywhere`, one stands for its copies."""
+    return _counted(one, everywhere) == _counted(other, everywhere)
+
+
+def _counted(every: Sequence[Wrote], everywhere: str) -> list[tuple[object, ...]]:
+    images = [(one.topic, one.key, one.value, one.headers) for one in every]
+    once = {image for image in images if image[0] == everywhere}
+    return sorted([*(image for image in images if image[0] != everywhere), *once], key=repr)

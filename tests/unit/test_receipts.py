@@ -1,0 +1,335 @@
+"""Receipts: they prove what happened to a message, and show nothing of any other."""
+
+import base64
+import json
+import re
+from typing import Any
+
+import orjson
+import pytest
+
+from handlers.deliberation import entitled, voting
+from schemas import topics
+from schemas.decision import Vote
+from schemas.receipt import Receipt
+from streams.audit.log import MemoryLog
+from streams.receipts.anchoring import anchored
+from streams.receipts.collecting import collect
+from streams.receipts.errors import NotKeptError, UnknownMessageError, UnprovableError
+from streams.receipts.finding import find
+from streams.receipts.findings import Kind, Open
+from streams.receipts.turns import content_id
+from streams.receipts.verifying import Verdict, verify
+from tests.support.deliberated import registry
+from tests.support.product import SAFE_TOOL, UNKNOWN_TOOL, encoded
+from tests.support.receipted import (
+    anchored_receipt,
+    checkpoint,
+    id_of,
+    item_of,
+    lanes_under,
+    public_keys,
+    receipt_of,
+    stranger,
+    vote,
+)
+from tests.support.recorded import NAMING, Recorder, copy_of, installed
+from tests.support.signing import decide
+
+DELIVERED, RELEASED, VETOED, WAITING, EXPIRED, REFUSED = 4, 5, 8, 11, 2, 30
+DAY = 24 * 3_600_000
+
+
+def encoded_with_words(number: int, tool: str | None) -> bytes:
+    return encoded(number, tool=tool, content={"secret": f"of {number} alone"})
+
+
+def record_a_day() -> Recorder:
+    lanes = lanes_under(registry())
+    lanes.send(topics.IN_MESSAGES, *[encoded_with_words(n, UNKNOWN_TOOL) for n in range(4)])
+    lanes.run()
+    lanes.pass_time(1_000)
+    lanes.pass_time(DAY)
+    tools = (None, SAFE_TOOL, UNKNOWN_TOOL)
+    lanes.send(topics.IN_MESSAGES, *[encoded_with_words(n, tools[n % 3]) for n in range(4, 20)])
+    lanes.send(topics.IN_MESSAGES, encoded(REFUSED, constitutional_hash="0" * 16))
+    lanes.run()
+    lee, cal = decide("lee", item_of(lanes, RELEASED)), decide("cal", item_of(lanes, VETOED))
+    vote(lanes, lee, cal, decide("sam", item_of(lanes, VETOED)))
+    lanes.publish(registry(2))
+    lanes.run()
+    vote(lanes, decide("lee", item_of(lanes, RELEASED)), decide("sue", item_of(lanes, RELEASED)))
+    vote(lanes, decide("sue", item_of(lanes, VETOED), Vote.VETO, reason="no"))
+    return lanes
+
+
+@pytest.fixture(scope="module")
+def day() -> Recorder:
+    return record_a_day()
+
+
+def verdict_on(receipt: Receipt, **options: Any) -> Verdict:  # noqa: ANN401
+    return verify(receipt.model_dump_json().encode(), **options)
+
+
+def told(verdict: Verdict) -> str:
+    return "\n".join(moment.words for moment in verdict.moments)
+
+
+# What is proven
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (DELIVERED, "delivered to executor"),
+        (RELEASED, "released to executor, on the signatures of lee, sue"),
+        (VETOED, "rejected: vetoed by sue: no"),
+        (WAITING, "waits for 2 of lead/security"),
+        (EXPIRED, "expired: 2 approvals were asked for; 0 stand at the deadline"),
+        (REFUSED, "rejected, hash_unknown"),
+    ],
+)
+async def test_each_story_is_proven_to_its_end(day: Recorder, number: int, says: str) -> None:
+    verdict = verdict_on(await receipt_of(day, number))
+    assert verdict.findings.every == []
+    assert verdict.exit_code == 0
+    assert says in told(verdict)
+    assert "not anchored" in verdict.words
+
+
+async def test_what_does_not_count_is_told_with_its_reason(day: Recorder) -> None:
+    words = told(verdict_on(await receipt_of(day, VETOED)))
+    assert re.search("cal approves, signed with key [0-9a-f]{16}, rejected, wrong_role: ", words)
+    assert re.search("sam approves, signed with key [0-9a-f]{16}, which counts", words)
+
+
+async def test_a_reopened_item_is_part_of_the_story() -> None:
+    lanes = lanes_under(registry())
+    lanes.send(topics.IN_MESSAGES, encoded(0, tool=UNKNOWN_TOOL))
+    lanes.run()
+    lanes.pass_time(1_000)
+    lanes.pass_time(DAY)
+    vote(lanes, decide("lee", item_of(lanes, 0), Vote.REOPEN))
+    again = item_of(lanes, 0, generation=1)
+    vote(lanes, decide("lee", again), decide("sam", again))
+    verdict = verdict_on(await receipt_of(lanes, 0))
+    assert verdict.findings.every == []
+    assert "lee reopens it" in told(verdict)
+    assert "released to executor" in told(verdict)
+
+
+async def test_nothing_of_any_other_message_is_in_it(day: Recorder) -> None:
+    for number in (DELIVERED, RELEASED, REFUSED):
+        text = (await receipt_of(day, number)).model_dump_json()
+        texts = [one for one in re.findall(r'"([A-Za-z0-9+/]{4,}={0,2})"', text) if len(one) % 4 == 0]
+        seen = b"\n".join([text.encode(), *map(base64.b64decode, texts)])
+        assert id_of(number).encode() in seen
+        for other in {*range(20), REFUSED} - {number}:
+            assert id_of(other).encode() not in seen
+            assert f"of {other} alone".encode() not in seen
+
+
+async def test_of_two_messages_with_one_id_one_has_to_be_named() -> None:
+    topic = NAMING.topic(topics.IN_MESSAGES)
+    lanes = lanes_under(registry())
+    lanes.send(topics.IN_MESSAGES, encoded(1), encoded(1), encoded(2))
+    lanes.run()
+    log = MemoryLog(lanes.topics, {})
+    with pytest.raises(UnknownMessageError, match=rf"--at {topic}/0/0\. They are {topic}/0/0, {topic}/1/0"):
+        await find(log, installed(), id_of(1))
+    with pytest.raises(UnknownMessageError, match="no record on"):
+        await find(log, installed(), id_of(9))
+
+
+async def test_where_the_turn_that_read_the_policy_is_not_kept_its_digest_is_proven(day: Recorder) -> None:
+    begins = {(NAMING.topic(topics.IN_MESSAGES), lane): 2 for lane in range(2)}
+    kept = await receipt_of(day, DELIVERED, begins)
+    assert len(kept.policies) == 1
+    assert verdict_on(kept).exit_code == 0
+    other = registry(1, unknown_tool=9_100).canonical()
+    contents = {**kept.contents, content_id(other): other}
+    verdict = verdict_on(kept.model_copy(update={"policies": (content_id(other),), "contents": contents}))
+    assert kinds(verdict) == {Kind.DECISION_DIFFERS}
+    assert "acgs-policy was 1:" in verdict.findings.every[0].words
+    with pytest.raises(NotKeptError, match="begins at 3"):
+        await receipt_of(day, 6, {(NAMING.topic(topics.IN_MESSAGES), 0): 3})
+
+
+async def test_a_log_that_was_changed_gives_no_receipt(day: Recorder) -> None:
+    changed = copy_of(day.topics)
+    log = changed[NAMING.topic(topics.IN_MESSAGES)][0]
+    at = next(index for index, record in enumerate(log) if id_of(DELIVERED).encode() in (record.value or b""))
+    record = log[at]
+    log[at] = record._replace(value=(record.value or b"").replace(b"alone", b"aloud"))  # type: ignore[attr-defined]
+    source = await find(MemoryLog(changed, {}), installed(), id_of(DELIVERED))
+    with pytest.raises(UnprovableError, match="'acgs audit verify' says more"):
+        await collect(MemoryLog(changed, {}), installed(), id_of(DELIVERED), source)
+
+
+# The anchor
+
+
+async def test_it_is_anchored_at_the_first_checkpoint_that_covers_its_turns(day: Recorder) -> None:
+    early, late = checkpoint(day, 1, sizes=(3, 3)), checkpoint(day, 2)
+    receipt = await anchored_receipt(day, RELEASED, early, late)
+    assert receipt.checkpoint == late
+    verdict = verdict_on(receipt, keys=public_keys())
+    assert (verdict.exit_code, verdict.document()["anchored"]) == (0, True)
+    assert "anchored at checkpoint 2" in verdict.words
+    known = verdict_on(receipt, checkpoints=[early, late])
+    assert (known.exit_code, known.document()["anchored"]) == (0, True)
+    unchecked = verdict_on(receipt)
+    assert (unchecked.exit_code, unchecked.document()["anchored"]) == (0, False)
+    with pytest.raises(UnprovableError, match="no checkpoint of the file covers"):
+        await anchored(await receipt_of(day, RELEASED), MemoryLog(day.topics, {}), installed(), [early])
+
+
+async def test_a_checkpoint_by_another_key_or_of_another_file_is_found(day: Recorder) -> None:
+    forged = checkpoint(day, signer=stranger())
+    receipt = await anchored_receipt(day, DELIVERED, forged)
+    assert kinds(verdict_on(receipt, keys=public_keys())) == {Kind.CHECKPOINT_INVALID}
+    posing = receipt.model_copy(update={"checkpoint": forged.model_copy(update={"key_id": next(iter(public_keys()))})})
+    found = verdict_on(posing, keys=public_keys()).findings.every[0]
+    assert found.kind is Kind.CHECKPOINT_INVALID
+    assert "has not signed checkpoint 1 as it stands" in found.words
+    assert kinds(verdict_on(receipt, checkpoints=[checkpoint(day)])) == {Kind.CHECKPOINT_INVALID}
+    assert kinds(verdict_on(receipt, checkpoints=[checkpoint(day, 2)])) == {Open.NOT_ANCHORED}
+    assert verdict_on(receipt, checkpoints=[checkpoint(day, 2)]).exit_code == 3
+    assert verdict_on(await receipt_of(day, DELIVERED), keys=public_keys()).exit_code == 3
+
+
+async def test_a_proof_for_another_tree_is_found(day: Recorder) -> None:
+    receipt = await anchored_receipt(day, DELIVERED)
+    first, second, *rest = receipt.turns
+    crossed = (
+        first.model_copy(update={"proof": second.proof}),
+        second.model_copy(update={"proof": first.proof}),
+        *rest,
+    )
+    assert kinds(verdict_on(receipt.model_copy(update={"turns": crossed}), keys=public_keys())) == {Kind.NOT_IN_TREE}
+    bare = receipt.model_copy(update={"turns": tuple(one.model_copy(update={"proof": None}) for one in receipt.turns)})
+    assert kinds(verdict_on(bare, keys=public_keys())) == {Kind.NOT_IN_TREE}
+    other = receipt.model_copy(update={"checkpoint": checkpoint(day, sizes=(5, 5))})
+    assert kinds(verdict_on(other, keys=public_keys())) == {Kind.NOT_IN_TREE}
+
+
+# Attacks
+
+
+def kinds(verdict: Verdict) -> set[object]:
+    return {finding.kind for finding in verdict.findings.every}
+
+
+def swapped(receipt: Receipt, old: bytes, new: bytes) -> Receipt:
+    """The same with another content wherever the old one is."""
+    name, other = map(content_id, (old, new))
+    document = receipt.model_dump_json().replace(name, other)
+    made = json.loads(document)
+    made["contents"][other] = base64.b64encode(new).decode()
+    return Receipt.model_validate_json(orjson.dumps(made))
+
+
+async def test_one_byte_of_the_message_is_found_and_named(day: Recorder) -> None:
+    receipt = await receipt_of(day, DELIVERED)
+    value = next(content for content in receipt.contents.values() if id_of(DELIVERED).encode() in content)
+    verdict = verdict_on(swapped(receipt, value, value.replace(b"alone", b"aloud")))
+    assert kinds(verdict) == {Kind.RECORD_CHANGED}
+    assert "in.messages/0/" in verdict.findings.every[0].words
+    silent = receipt.model_copy(
+        update={"contents": {n: c.replace(b"alone", b"aloud") for n, c in receipt.contents.items()}}
+    )
+    assert kinds(verdict_on(silent)) == {Kind.DAMAGED, Kind.RECORD_CHANGED}
+
+
+async def test_another_policy_is_found(day: Recorder) -> None:
+    receipt = await receipt_of(day, RELEASED)
+    document = next(content for content in receipt.contents.values() if content == registry(2).canonical())
+    verdict = verdict_on(swapped(receipt, document, registry(2, unknown_tool=9_100).canonical()))
+    assert kinds(verdict) == {Kind.RECORD_CHANGED}
+    assert any(f"{topics.CONTROL}/" in finding.words for finding in verdict.findings.every)
+
+
+async def test_another_messages_turn_or_audit_record_is_found(day: Recorder) -> None:
+    receipt, other = await receipt_of(day, DELIVERED), await receipt_of(day, 7)
+    mine, theirs = receipt.turns[1], other.turns[1]
+    taken = mine.model_copy(update={"record": theirs.record, "previous": theirs.previous})
+    assert Kind.TURN_CHANGED in kinds(verdict_on(with_turn(receipt, 1, taken)))
+    foreign = other.model_copy(update={"message_id": receipt.message_id, "source": receipt.source})
+    verdict = verdict_on(foreign)
+    assert kinds(verdict) == {Kind.STORY_BROKEN}
+    assert "is not about message" in verdict.findings.every[0].words
+
+
+async def test_a_removed_vote_is_found(day: Recorder) -> None:
+    receipt = await receipt_of(day, RELEASED)
+    deliberated = [index for index, turn in enumerate(receipt.turns) if b'"agent":"deliberation"' in turn.record]
+    votes = [
+        index
+        for index in deliberated
+        if any(b"decision_id" in receipt.contents.get(one.value or "", b"") for one in receipt.turns[index].inputs)
+    ]
+    assert len(votes) >= 2
+    left = [turn for index, turn in enumerate(receipt.turns) if index != votes[0]]
+    verdict = verdict_on(only_used(receipt.model_copy(update={"turns": tuple(left)})))
+    assert kinds(verdict) == {Kind.DECISION_DIFFERS}
+    assert "what follows is" in verdict.findings.every[0].words
+
+
+async def test_a_turn_with_a_link_or_the_message_missing_is_found(day: Recorder) -> None:
+    receipt = await receipt_of(day, DELIVERED)
+    reading = [index for index, turn in enumerate(receipt.turns) if turn.outputs]
+    for gone, words in ((reading[0], "no turn that is shown wrote"), (reading[1], None)):
+        left = tuple(turn for index, turn in enumerate(receipt.turns) if index != gone)
+        verdict = verdict_on(only_used(receipt.model_copy(update={"turns": left})))
+        if words is None:
+            assert verdict.exit_code == 0  # a shorter story is a true one, and says so
+            assert "delivered" not in told(verdict)
+        else:
+            assert kinds(verdict) == {Kind.STORY_BROKEN}
+            assert words in verdict.findings.every[0].words
+
+
+def with_turn(receipt: Receipt, index: int, turn: Any) -> Receipt:  # noqa: ANN401
+    turns = [*receipt.turns[:index], turn, *receipt.turns[index + 1 :]]
+    return receipt.model_copy(update={"turns": tuple(turns)})
+
+
+def only_used(receipt: Receipt) -> Receipt:
+    used = {one.value for turn in receipt.turns for one in (*turn.inputs, *turn.outputs)} | set(receipt.policies)
+    return receipt.model_copy(update={"contents": {n: c for n, c in receipt.contents.items() if n in used}})
+
+
+async def test_a_release_on_a_vote_of_somebody_not_entitled_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that counts what it must not, with a trail that says so in all honesty."""
+    with monkeypatch.context() as patched:
+        patched.setattr(voting, "check_approver", lambda *_: None)
+        patched.setattr(entitled, "check_approver", lambda *_: None)
+        patched.setattr(entitled, "roles", lambda *_: frozenset({"lead", "security"}))
+        lanes = lanes_under(registry())
+        lanes.send(topics.IN_MESSAGES, encoded(0, tool=UNKNOWN_TOOL))
+        lanes.run()
+        vote(lanes, decide("lee", item_of(lanes, 0)), decide("cal", item_of(lanes, 0)))
+        receipt = await receipt_of(lanes, 0)
+    verdict = verdict_on(receipt)
+    assert {Kind.SIGNATURE_INVALID, Kind.DECISION_DIFFERS} <= kinds(verdict)
+    found = next(one for one in verdict.findings.every if one.kind is Kind.SIGNATURE_INVALID)
+    assert "the approval of 'cal' does not stand, wrong_role" in found.words
+
+
+async def test_decisions_of_another_release_are_said_to_be_unverified(
+    day: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipt = await receipt_of(day, DELIVERED)
+    monkeypatch.setattr("streams.agents.triage.triage.DECISION_VERSION", 2)
+    verdict = verdict_on(receipt)
+    assert verdict.exit_code == 3
+    assert kinds(verdict) == {Open.OTHER_RELEASE}
+
+
+async def test_what_is_no_receipt_is_said_to_be_none(day: Recorder) -> None:
+    whole = (await receipt_of(day, DELIVERED)).model_dump_json().encode()
+    for content in (b"", b"{}", b"\xff", whole[:-10], whole.replace(b'{"v":1', b'{"v":2', 1), b"[" * 9_000):
+        verdict = verify(content)
+        assert kinds(verdict) == {Kind.DAMAGED}
+        assert verdict.exit_code == 1
