@@ -1,18 +1,19 @@
 """Messages that were delivered, held, released, denied and refused on lanes in memory, and their receipts."""
 
 from collections.abc import Sequence
-from typing import Any
 
+import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from schemas import envelope, registry, topics
-from schemas.checkpoint import FIRST_PREVIOUS, Checkpoint, TreeHead, signed_bytes
+from schemas.checkpoint import FIRST_PREVIOUS, Checkpoint, parse, signed_bytes
 from schemas.decision import Decision
 from schemas.deliberation import DeliberationItem
 from schemas.policy import Policy
 from schemas.receipt import Receipt
 from streams import keys
 from streams.audit.log import MemoryLog, Place
+from streams.engine.records import Record
 from streams.keys import SigningKey
 from streams.notary.merkle import leaf_hash, root_of
 from streams.receipts.anchoring import anchored
@@ -62,34 +63,33 @@ async def anchored_receipt(lanes: Recorder, number: int, *checkpoints: Checkpoin
     return await anchored(made, MemoryLog(lanes.topics, {}), installed(), checkpoints or [checkpoint(lanes)])
 
 
-def checkpoint(
-    lanes: Recorder,
-    number: int = 1,
-    sizes: Sequence[int] = (),
-    signer: SigningKey = NOTARY,
-    **changes: Any,  # noqa: ANN401
-) -> Checkpoint:
+def checkpoint(lanes: Recorder, number: int = 1, sizes: Sequence[int] = (), signer: SigningKey = NOTARY) -> Checkpoint:
     """Signed by the notary, over all audit records, or over the first of each partition."""
-    trees = []
-    for partition in range(PARTITIONS):
-        values = [record.value or b"" for record in lanes.topics[NAMING.topic(topics.AUDIT)][partition]]
-        values = values[: sizes[partition]] if sizes else values
-        trees.append(TreeHead(partition=partition, size=len(values), root=root_of(map(leaf_hash, values)).hex()))
+    every = lanes.topics[NAMING.topic(topics.AUDIT)]
+    trails = [every[partition][: sizes[partition] if sizes else None] for partition in range(PARTITIONS)]
+    return checkpoint_over(trails, NAMING.prefix, number, signer)
+
+
+def checkpoint_over(
+    trails: Sequence[Sequence[Record]], prefix: str, number: int = 1, signer: SigningKey = NOTARY
+) -> Checkpoint:
+    """Signed by the notary, over these partitions of `audit`."""
+    trees = [
+        {"partition": partition, "size": len(trail), "root": root_of(leaf_hash(r.value or b"") for r in trail).hex()}
+        for partition, trail in enumerate(trails)
+    ]
     said = {
         "v": 1,
         "number": number,
         "signed_at": "2026-05-03T14:00:00Z",
-        "prefix": NAMING.prefix,
+        "prefix": prefix,
         "cluster_id": "memory",
         "previous": FIRST_PREVIOUS,
-        "trees": [tree.model_dump() for tree in trees],
+        "trees": trees,
         "heads": [],
         "key_id": signer.id,
-        **changes,
     }
-    return Checkpoint.model_validate(
-        {**said, "trees": tuple(trees), "heads": (), "signature": signer.sign(signed_bytes(said))}
-    )
+    return parse(orjson.dumps({**said, "signature": signer.sign(signed_bytes(said))}, option=orjson.OPT_SORT_KEYS))
 
 
 def public_keys(*signers: SigningKey) -> dict[str, bytes]:
