@@ -18,7 +18,7 @@ from streams.engine.client import EngineSettings
 from streams.receipts.anchoring import anchored, read_checkpoints
 from streams.receipts.collecting import collect
 from streams.receipts.errors import ReceiptFileError
-from streams.receipts.finding import find
+from streams.receipts.finding import find, require
 from streams.receipts.findings import MEANING, Finding
 from streams.receipts.verifying import Verdict
 from streams.receipts.verifying import verify as verify_receipt
@@ -108,6 +108,8 @@ async def _make(
 ) -> Receipt:
     facts = await installed(settings)
     async with KafkaLog(settings, await moment(settings, facts)) as log:
+        if at is not None:
+            await require(log, facts, message_id, at)
         source = at or await find(log, facts, message_id, on_records)
         made = await collect(log, facts, message_id, source, on_records)
         return made if checkpoints is None else await anchored(made, log, facts, checkpoints, on_records)
@@ -190,6 +192,7 @@ def _show(verdict: Verdict) -> None:
     if verdict.moments:
         rows = [(clock(one.at_ms), clean(one.where), clean(one.words)) for one in verdict.moments]
         show_table(("time", "decided on", "what"), rows, last_wraps=True)
+        say("Shown is what the story rests on. What came later, or did not count, may have been left out.", "dim")
         say("")
     for title, found in (
         ("What differs:", verdict.findings.differences),

@@ -18,6 +18,7 @@ from schemas.policy import Policy
 from schemas.registry import Approver
 from streams import control
 from streams.cli.showing import Show
+from streams.demonstrations import audit as audit_demonstration
 from streams.demonstrations import deliberation as deliberation_demonstration
 from streams.demonstrations import health as health_demonstration
 from streams.demonstrations import sagas as saga_demonstration
@@ -309,6 +310,10 @@ async def _demonstrate(
             show.title("the bank fails: a circuit breaker opens, and a recovery closes it")
             recovered = await health_demonstration.run(engine, wanted.shop, show.health, show.recovery)
             results.insert(0, health_demonstration.result_line(recovered))
+        show.title("the audit: every decision once more; then a byte is changed in a copy")
+        verdict, tampered = await audit_demonstration.run(engine, show.audited)
+        show.tampered(tampered)
+        results.append(audit_demonstration.result_line(verdict, tampered))
         return "\n".join(results)
     finally:
         await outcomes.stop()

@@ -16,8 +16,10 @@ from schemas.health import ServiceHealth
 from schemas.recovery import RecoveryEvent
 from schemas.score import display
 from schemas.workflow import WorkflowEvent, WorkflowState
+from streams.audit.verdict import Verdict
 from streams.cli.health_view import STATUSES
 from streams.cli.recovery_view import STATES as RECOVERIES
+from streams.demonstrations.audit import Tampered
 from streams.demonstrations.messages import OnOutcome, Survived
 from streams.demonstrations.sagas import Ended
 from streams.embedded import Progress
@@ -116,6 +118,25 @@ class Show:
         text = Text(f"{'recovery':>9} ", "bold")
         text.append(f"{event.state.value:<12} ", RECOVERIES[event.state]).append(event.why, "dim")
         self._console.print(text, soft_wrap=not self._console.is_terminal)
+
+    def audited(self, verdict: Verdict) -> None:
+        """What an audit of everything came to."""
+        text = Text(f"{'audited':>9} ", "bold")
+        text.append(f"{verdict.decisions:,} decisions of {verdict.verified:,} turns came out again as they were taken")
+        text.append(f"; {verdict.words}", "green" if verdict.exit_code == 0 else "bold red")
+        self._console.print(text, soft_wrap=not self._console.is_terminal)
+
+    def tampered(self, tampered: Tampered | None) -> None:
+        """What was changed in a copy of the log, and what the audit says to that."""
+        if tampered is None:
+            return
+        for name, style, words in (
+            ("changed", "bold", f"{tampered.where}, one byte: {tampered.before}... is now {tampered.after}..."),
+            ("found", "bold red" if tampered.kind == "nothing" else "bold green", f"{tampered.kind}: {tampered.says}"),
+        ):
+            self._console.print(
+                Text(f"{name:>9} ", style).append(words, "not bold"), soft_wrap=not self._console.is_terminal
+            )
 
     def command(self, line: str, printed: str) -> None:
         """A command that was run, and what it printed."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -13,17 +13,18 @@ from schemas.model import Contract
 from schemas.policy import PublishedPolicy
 from streams import agents
 from streams.agents.naming import Naming
-from streams.engine.agent import Agent
+from streams.engine.agent import Agent, View
 from streams.engine.digest import NO_HASH
 from streams.engine.errors import ControlRefusedError
-from streams.engine.records import InputRecord, Record
+from streams.engine.records import Put, Record
 from streams.engine.rerun import Past, Range, Rerun
-from streams.engine.state import Position, StoredRow
-from streams.engine.turn import TIMER, Bounds, Turn, turn_of
+from streams.engine.state import LaneState, Position
+from streams.engine.turn import DRAW_BYTES, TIMER, Bounds, Turn, turn_of
 from streams.metrics import Measures
 from streams.receipts.turns import ProvenTurn, Read, Wrote
 
 _UNBOUNDED = 2**62
+_NO_DRAW = bytes(DRAW_BYTES)
 
 
 class _Timer(Contract):
@@ -57,12 +58,12 @@ class Deciding:
         self.lane = lane
         self.epoch: int | None = None
         self._known: dict[int, tuple[bytes, PublishedPolicy]] = {}
-        self._rerun: Rerun[Any, Any] = Rerun(self.agent, lane)
+        self._state: LaneState[Any, Any] = LaneState(position=Position({}))
 
     @property
     def policy(self) -> PublishedPolicy | None:
         """The policy in force, None where it has not been shown."""
-        known: PublishedPolicy | None = self._rerun.state.control
+        known: PublishedPolicy | None = self._state.control
         return known if known is not None and known.policy.epoch == self.epoch else None
 
     def is_control(self, topic: str) -> bool:
@@ -73,8 +74,7 @@ class Deciding:
         """Stands before a turn: the audit record before it says which policy was in force."""
         self.epoch = None if before is None else before.epoch
         if self.policy is None and self.epoch in self._known:
-            state = self._rerun.state
-            state.control_document, state.control = self._known[self.epoch]
+            self._state.control_document, self._state.control = self._known[self.epoch]
 
     def follow(self, document: bytes) -> None:
         """A policy arrives. It comes into force if it is the next one."""
@@ -86,7 +86,7 @@ class Deciding:
             return
         if self.epoch is None or proposed.policy.epoch == self.epoch + 1:
             self.epoch = proposed.policy.epoch
-            self._rerun.state.control, self._rerun.state.control_document = proposed, document
+            self._state.control, self._state.control_document = proposed, document
 
     def take_for_known(self, document: bytes) -> None:
         """A policy that is shown without the turn that read it.
@@ -101,34 +101,51 @@ class Deciding:
 
     def decide(self, turn: AuditRecord, read: Read) -> tuple[Wrote, ...]:
         """What follows from a record under the policy in force."""
-        record = read.record
-        self._take_timer_for_current(record)
-        offsets = {**dict.fromkeys(self.agent.inputs, 0), record.topic: record.offset}
-        self._rerun.stand_at(Position(offsets, turn.seq - 1, NO_HASH, read.clock_ms))
-        written = self.agent.written_under(self._rerun.state.control)
-        bounds = Bounds(dict.fromkeys(written, 1), dict.fromkeys(written, _UNBOUNDED))
-        ranges = [Range(record.topic, [record], record.offset + 1)]
-        derived = self._rerun.attempt(Past(ranges=ranges, draw=bytes.fromhex(turn.entropy), bounds=bounds))
-        self._rerun.keep(derived)
+        if is_timer(read.record):
+            self._take_for_current(read)
+        derived = self._take(self.agent, turn.seq, bytes.fromhex(turn.entropy), read)
         return tuple(written_by(derived, self.agent))
 
-    def _take_timer_for_current(self, record: InputRecord) -> None:
-        """Gives a row the version that its timer names, if the row is from the same turn.
+    def _take(self, agent: Agent[Any, Any], seq: int, draw: bytes, read: Read) -> Turn[Any, Any]:
+        """One record in a turn of its own."""
+        record, rerun = read.record, Rerun(agent, self.lane)
+        rerun.state = self._state
+        rerun.stand_at(
+            Position({**dict.fromkeys(agent.inputs, 0), record.topic: record.offset}, seq - 1, NO_HASH, read.clock_ms)
+        )
+        written = agent.written_under(self._state.control)
+        bounds = Bounds(dict.fromkeys(written, 1), dict.fromkeys(written, _UNBOUNDED))
+        ranges = [Range(record.topic, [record], record.offset + 1)]
+        taken = rerun.attempt(Past(ranges=ranges, draw=draw, bounds=bounds))
+        rerun.keep(taken)
+        return taken
 
-        The rest of a version counts what that turn wrote for others too.
+    def _take_for_current(self, timer: Read) -> None:
+        """Gives a row the version that its timer names, if it is from the same turn.
+
+        The rest of a version counts what that turn wrote for others too. The row of the agent's beginning is there from
+        the lane's first item on, which is somebody else's.
         """
-        if not is_timer(record) or record.key is None or record.value is None:
-            return
         try:
-            timer, key = _Timer.model_validate_json(record.value), record.key.decode()
+            key, said = (timer.record.key or b"").decode(), _Timer.model_validate_json(timer.record.value or b"")
         except ValueError:
             return
-        rows = self._rerun.state.rows
+        seq, rows = turn_of(said.version), self._state.rows
         if key == BEGAN and key not in rows:
-            rows[key] = StoredRow(encode(Began()), timer.due, timer.version)
+            self._take(_keeping(self.agent, Put(BEGAN, encode(Began()), said.due)), seq, _NO_DRAW, timer)
         stored = rows.get(key)
-        if stored is not None and turn_of(stored.version) == turn_of(timer.version):
-            rows[key] = stored._replace(version=timer.version)
+        if stored is not None and turn_of(stored.version) == seq:
+            rows[key] = stored._replace(version=said.version)
+
+
+def _keeping(agent: Agent[Any, Any], row: Put[Any]) -> Agent[Any, Any]:
+    """The agent, if all that it did were to keep a row."""
+
+    def keep(view: View[Any, Any], record: Record) -> tuple[Put[Any]]:
+        del view, record
+        return (row,)
+
+    return replace(agent, handler=keep, on_timer=None)
 
 
 def written_by(turn: Turn[Any, Any], agent: Agent[Any, Any]) -> list[Wrote]:

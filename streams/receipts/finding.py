@@ -1,6 +1,7 @@
 """Where a message stands in the log. An index may take the place of this search: nothing else looks for messages."""
 
 from collections.abc import Callable
+from contextlib import aclosing
 
 from schemas import topics
 from schemas.envelope import SourcePosition
@@ -10,6 +11,25 @@ from streams.receipts.errors import UnknownMessageError
 from streams.receipts.subject import message_id_of
 
 _NAMED = 5
+
+
+async def require(log: Log, facts: InstalledTopics, message_id: str, place: SourcePosition) -> None:
+    """Whether the message stands at a place.
+
+    Raises:
+        UnknownMessageError: it does not.
+    """
+    topic = facts.naming.topic(topics.IN_MESSAGES)
+    if place.topic == topic and 0 <= place.partition < facts.partitions[topic]:
+        async with aclosing(log.read((topic, place.partition), place.offset)) as read:
+            async for records in read:
+                found = next((one for one in records if one.offset >= place.offset), None)
+                if found is not None and found.offset == place.offset and message_id_of(found.value) == message_id:
+                    return
+                if found is not None:
+                    break
+    where = "/".join(map(str, place))
+    raise UnknownMessageError(f"message {message_id} does not stand at {where}: leave out --at to have it looked for")
 
 
 async def find(

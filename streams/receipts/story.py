@@ -17,6 +17,7 @@ from streams.receipts.deciding import Decided, is_timer
 from streams.receipts.subject import header, item_of
 from streams.receipts.turns import ProvenTurn, Wrote
 
+_HOUR = 3_600
 _SAYS = {Vote.APPROVE: "approves", Vote.VETO: "vetoes", Vote.ABSTAIN: "abstains", Vote.REOPEN: "reopens it"}
 
 
@@ -73,7 +74,7 @@ class _Teller:
     def _deliberated(self, decided: Decided, record: Record, refused: str | None) -> Iterator[str]:
         item = None if is_timer(record) else item_of(record.headers)
         if item is not None:
-            yield refused or f"waits for {item.approvals} of {'/'.join(item.roles)}, {item.deadline_s} s at the most"
+            yield refused or f"waits for {item.approvals} of {'/'.join(item.roles)}, at most {_length(item.deadline_s)}"
         elif not is_timer(record) and header(record.headers, envelope.WITHDRAWN) is None:
             yield f"{_said(record.value)}, {refused or 'which counts'}"
         verdict = next((one for one in decided.outputs if self._is_on(one, topics.VERDICTS)), None)
@@ -123,6 +124,10 @@ def _ended(verdict: DeliberationVerdict) -> str:
         return f"{verdict.state.value}: {verdict.why}"
     stands = [vote.decision.approver for vote in verdict.votes if vote.stands and vote.decision.vote is Vote.APPROVE]
     return f"released to {verdict.item.receiver or 'its receiver'}, on the signatures of {', '.join(stands)}"
+
+
+def _length(seconds: int) -> str:
+    return f"{seconds // _HOUR} h" if seconds % _HOUR == 0 else f"{seconds} s"
 
 
 def _detail(one: Wrote) -> str:

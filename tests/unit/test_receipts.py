@@ -11,12 +11,13 @@ import pytest
 from handlers.deliberation import entitled, voting
 from schemas import topics
 from schemas.decision import Vote
+from schemas.envelope import SourcePosition
 from schemas.receipt import Receipt
 from streams.audit.log import MemoryLog
 from streams.receipts.anchoring import anchored
 from streams.receipts.collecting import collect
 from streams.receipts.errors import NotKeptError, UnknownMessageError, UnprovableError
-from streams.receipts.finding import find
+from streams.receipts.finding import find, require
 from streams.receipts.findings import Kind, Open
 from streams.receipts.turns import content_id
 from streams.receipts.verifying import Verdict, verify
@@ -140,6 +141,10 @@ async def test_of_two_messages_with_one_id_one_has_to_be_named() -> None:
         await find(log, installed(), id_of(1))
     with pytest.raises(UnknownMessageError, match="no record on"):
         await find(log, installed(), id_of(9))
+    await require(log, installed(), id_of(1), SourcePosition(topic, 1, 0))
+    for place in (SourcePosition(topic, 0, 1), SourcePosition(topic, 0, 9), SourcePosition("elsewhere", 0, 0)):
+        with pytest.raises(UnknownMessageError, match="does not stand at"):
+            await require(log, installed(), id_of(1), place)
 
 
 async def test_where_the_turn_that_read_the_policy_is_not_kept_its_digest_is_proven(day: Recorder) -> None:
@@ -276,6 +281,15 @@ async def test_a_removed_vote_is_found(day: Recorder) -> None:
     assert "what follows is" in verdict.findings.every[0].words
 
 
+async def test_a_time_that_the_audit_records_do_not_allow_is_found(day: Recorder) -> None:
+    receipt = await receipt_of(day, EXPIRED)
+    turn = receipt.turns[-1]
+    for late in (-2 * DAY, DAY):
+        moved = [one.model_copy(update={"time": one.time + late, "clock": one.clock + late}) for one in turn.inputs]
+        verdict = verdict_on(with_turn(receipt, -1, turn.model_copy(update={"inputs": tuple(moved)})))
+        assert kinds(verdict) == {Kind.TIME_IMPOSSIBLE}
+
+
 async def test_a_turn_with_a_link_or_the_message_missing_is_found(day: Recorder) -> None:
     receipt = await receipt_of(day, DELIVERED)
     reading = [index for index, turn in enumerate(receipt.turns) if turn.outputs]
@@ -291,7 +305,8 @@ async def test_a_turn_with_a_link_or_the_message_missing_is_found(day: Recorder)
 
 
 def with_turn(receipt: Receipt, index: int, turn: Any) -> Receipt:  # noqa: ANN401
-    turns = [*receipt.turns[:index], turn, *receipt.turns[index + 1 :]]
+    turns = [*receipt.turns]
+    turns[index] = turn
     return receipt.model_copy(update={"turns": tuple(turns)})
 
 
