@@ -13,6 +13,7 @@ from schemas import topics
 from schemas.decision import Vote
 from schemas.envelope import SourcePosition
 from schemas.receipt import Receipt
+from streams.agents import control
 from streams.audit.log import MemoryLog
 from streams.receipts.anchoring import anchored
 from streams.receipts.collecting import collect
@@ -26,6 +27,7 @@ from tests.support.product import SAFE_TOOL, UNKNOWN_TOOL, encoded
 from tests.support.receipted import (
     anchored_receipt,
     checkpoint,
+    checkpoint_over,
     id_of,
     item_of,
     lanes_under,
@@ -202,6 +204,9 @@ async def test_a_checkpoint_by_another_key_or_of_another_file_is_found(day: Reco
     assert kinds(verdict_on(receipt, checkpoints=[checkpoint(day, 2)])) == {Open.NOT_ANCHORED}
     assert verdict_on(receipt, checkpoints=[checkpoint(day, 2)]).exit_code == 3
     assert verdict_on(await receipt_of(day, DELIVERED), keys=public_keys()).exit_code == 3
+    trails = [log for _, log in sorted(day.topics[NAMING.topic(topics.AUDIT)].items())]
+    elsewhere = receipt.model_copy(update={"checkpoint": checkpoint_over(trails, "other.")})
+    assert kinds(verdict_on(elsewhere, keys=public_keys())) == {Kind.CHECKPOINT_INVALID}
 
 
 async def test_a_proof_for_another_tree_is_found(day: Recorder) -> None:
@@ -268,15 +273,13 @@ async def test_another_messages_turn_or_audit_record_is_found(day: Recorder) -> 
 
 async def test_a_removed_vote_is_found(day: Recorder) -> None:
     receipt = await receipt_of(day, RELEASED)
-    deliberated = [index for index, turn in enumerate(receipt.turns) if b'"agent":"deliberation"' in turn.record]
     votes = [
         index
-        for index in deliberated
+        for index in turns_of(receipt, topics.DELIBERATOR)
         if any(b"decision_id" in receipt.contents.get(one.value or "", b"") for one in receipt.turns[index].inputs)
     ]
     assert len(votes) >= 2
-    left = [turn for index, turn in enumerate(receipt.turns) if index != votes[0]]
-    verdict = verdict_on(only_used(receipt.model_copy(update={"turns": tuple(left)})))
+    verdict = verdict_on(without(receipt, votes[0]))
     assert kinds(verdict) == {Kind.DECISION_DIFFERS}
     assert "what follows is" in verdict.findings.every[0].words
 
@@ -294,8 +297,7 @@ async def test_a_turn_with_a_link_or_the_message_missing_is_found(day: Recorder)
     receipt = await receipt_of(day, DELIVERED)
     reading = [index for index, turn in enumerate(receipt.turns) if turn.outputs]
     for gone, words in ((reading[0], "no turn that is shown wrote"), (reading[1], None)):
-        left = tuple(turn for index, turn in enumerate(receipt.turns) if index != gone)
-        verdict = verdict_on(only_used(receipt.model_copy(update={"turns": left})))
+        verdict = verdict_on(without(receipt, gone))
         if words is None:
             assert verdict.exit_code == 0  # a shorter story is a true one, and says so
             assert "delivered" not in told(verdict)
@@ -313,6 +315,74 @@ def with_turn(receipt: Receipt, index: int, turn: Any) -> Receipt:  # noqa: ANN4
 def only_used(receipt: Receipt) -> Receipt:
     used = {one.value for turn in receipt.turns for one in (*turn.inputs, *turn.outputs)} | set(receipt.policies)
     return receipt.model_copy(update={"contents": {n: c for n, c in receipt.contents.items() if n in used}})
+
+
+def turns_of(receipt: Receipt, agent: str) -> list[int]:
+    return [index for index, turn in enumerate(receipt.turns) if f'"agent":"{agent}"'.encode() in turn.record]
+
+
+def without(receipt: Receipt, *gone: int) -> Receipt:
+    left = tuple(turn for index, turn in enumerate(receipt.turns) if index not in gone)
+    return only_used(receipt.model_copy(update={"turns": left}))
+
+
+async def test_a_policy_that_is_not_shown_as_the_lane_read_it_does_not_count(day: Recorder) -> None:
+    receipt = await receipt_of(day, RELEASED)
+    second = registry(2).canonical()
+    bringing = next(
+        index
+        for index in turns_of(receipt, topics.DELIBERATOR)
+        if any(receipt.contents.get(one.value or "") == second for one in receipt.turns[index].inputs)
+    )
+    bare = without(receipt, bringing)
+    assert kinds(verdict_on(bare)) == {Kind.POLICY_DIFFERS}
+    contents = {**bare.contents, content_id(second): second}
+    by_itself = bare.model_copy(update={"policies": (content_id(second),), "contents": contents})
+    assert kinds(verdict_on(by_itself)) == {Kind.POLICY_DIFFERS}
+
+
+async def test_every_policy_that_a_turn_read_is_shown() -> None:
+    lanes = lanes_under(registry())
+    lanes.publish(registry(2))
+    lanes.send(topics.IN_MESSAGES, encoded(0))
+    lanes.run()
+    receipt = await receipt_of(lanes, 0)
+    turn = receipt.turns[0]
+    assert verdict_on(receipt).exit_code == 0
+    hidden = only_used(with_turn(receipt, 0, turn.model_copy(update={"inputs": turn.inputs[1:]})))
+    assert kinds(verdict_on(hidden)) == {Kind.STORY_BROKEN}
+    assert "the turn read 2 policies, 1 are shown" in verdict_on(hidden).findings.every[0].words
+
+
+async def test_a_policy_that_came_into_force_out_of_turn_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that puts in force what is not the next epoch, and says so in its trail."""
+    follow = control.follow
+    with monkeypatch.context() as patched:
+        patched.setattr(control, "follow", lambda document, _current: follow(document, None))
+        lanes = lanes_under(registry())
+        lanes.publish(registry(3))
+        lanes.send(topics.IN_MESSAGES, encoded(0))
+        lanes.run()
+        receipt = await receipt_of(lanes, 0)
+    assert kinds(verdict_on(receipt)) == {Kind.POLICY_DIFFERS}
+
+
+async def test_more_than_the_story_or_less_than_the_message_is_found(day: Recorder) -> None:
+    receipt = await receipt_of(day, REFUSED)
+    stray = receipt.model_copy(update={"contents": {**receipt.contents, content_id(b"more"): b"more"}})
+    assert kinds(verdict_on(stray)) == {Kind.DAMAGED}
+    reading = next(index for index, turn in enumerate(receipt.turns) if turn.outputs)
+    verdict = verdict_on(without(receipt, reading))
+    assert kinds(verdict) == {Kind.STORY_BROKEN}
+    assert "the message itself" in verdict.findings.every[0].words
+    renamed = receipt.model_copy(update={"message_id": id_of(DELIVERED)})
+    assert kinds(verdict_on(renamed)) == {Kind.STORY_BROKEN}
+    text = receipt.model_dump_json()
+    name, content = next((n, c) for n, c in receipt.contents.items() if len(c) % 3 == 1)
+    whole = base64.b64encode(content).decode()
+    other = whole[:-3] + chr(ord(whole[-3]) + 1) + "=="
+    assert base64.b64decode(other) == content
+    assert kinds(verify(text.replace(f'"{name}":"{whole}"', f'"{name}":"{other}"').encode())) == {Kind.DAMAGED}
 
 
 async def test_a_release_on_a_vote_of_somebody_not_entitled_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
