@@ -34,17 +34,17 @@ class Anchor(StrEnum):
 
 
 def read_checkpoints(file: Path) -> list[Checkpoint]:
-    """The checkpoints in a file of the notary, one a line.
+    """The checkpoints in a file of the notary, one a line; an end that is just being written is left out.
 
     Raises:
         CheckpointsUnreadableError: it cannot be read, or a line is no checkpoint.
     """
     found: list[Checkpoint] = []
     try:
-        lines = file.read_bytes().splitlines()
+        content = file.read_bytes()
     except OSError as error:
         raise CheckpointsUnreadableError(f"{file} cannot be read: {error.strerror}") from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
         try:
             found.append(parse(line))
         except ValueError as error:

@@ -9,6 +9,7 @@ from schemas.receipt import ShownInput, ShownOutput, ShownTurn
 from streams.engine import digest
 from streams.engine.records import InputRecord, Record
 from streams.receipts.deciding import Deciding, written_by
+from streams.receipts.errors import UnprovableError
 from streams.receipts.retaking import Entry, Retaken
 from streams.receipts.subject import header
 from streams.receipts.turns import Read, Wrote, content_id
@@ -80,6 +81,11 @@ class Drawing:
 
     def _input(self, index: int, read: Read) -> ShownInput:
         record, value = read.record, self._content(read.record.value)
+        if not all(_is_text(name) for name, _ in record.headers):
+            raise UnprovableError(
+                f"{record.topic}/{record.partition}/{record.offset} has a header whose name is not UTF-8, which a "
+                "receipt cannot show: 'acgs audit verify' proves what was decided on it"
+            )
         return ShownInput(
             index=index,
             topic=record.topic,
@@ -104,6 +110,14 @@ class Drawing:
         name = content_id(value)
         self.contents[name] = value
         return name
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _found(

@@ -11,6 +11,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from schemas import topics
+from schemas.receipt import Receipt, ShownTurn
+from streams.engine import digest
+from streams.engine.records import InputRecord
+from streams.receipts.turns import content_id
 from streams.receipts.verifying import Verdict, verify
 from tests.support.deliberated import registry
 from tests.support.product import UNKNOWN_TOOL, encoded
@@ -18,6 +22,7 @@ from tests.support.receipted import anchored_receipt, item_of, lanes_under, publ
 from tests.support.signing import decide
 
 NOT_COVERED = {"time", "clock"}
+PARTS = ("value", "headers", "trail")
 Path = tuple[str | int, ...]
 Mutation = tuple[Path, str | int]
 
@@ -131,3 +136,84 @@ def at_path(document: Any, path: Sequence[str | int]) -> Any:  # noqa: ANN401
     for step in path:
         document = document[step]
     return document
+
+
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(which=st.integers(0, 2**16), at=st.integers(0, 2**20), bit=st.integers(0, 7), part=st.sampled_from(PARTS))
+def test_whatever_a_forger_makes_fit_is_judged_and_no_error(
+    receipt: dict[str, Any], which: int, at: int, bit: int, part: str
+) -> None:
+    """Without a checkpoint a forger can write hashes and audit records anew: the rules are what is left."""
+    assert judged_alone(fitted(flipped_record(receipt, which, at, bit, part))).exit_code in {0, 1, 3}
+
+
+def judged_alone(receipt: Receipt) -> Verdict:
+    return verify(receipt.model_dump_json().encode())
+
+
+def flipped_record(document: dict[str, Any], which: int, at: int, bit: int, part: str) -> Receipt:
+    """One bit of a record, or of an audit record, changed, wherever it is shown."""
+    receipt = Receipt.model_validate_json(json.dumps(document))
+    if part == "value":
+        name = sorted(receipt.contents)[which % len(receipt.contents)]
+        contents = {**receipt.contents, name: one_bit(receipt.contents[name], at, bit)}
+        return receipt.model_copy(update={"contents": contents})
+    turns = list(receipt.turns)
+    fit = [index for index, turn in enumerate(turns) if part == "trail" or turn.inputs[-1].headers]
+    place = fit[which % len(fit)]
+    turn = turns[place]
+    if part == "trail":
+        turns[place] = turn.model_copy(update={"record": one_bit(turn.record, at, bit)})
+    else:
+        *more, last = turn.inputs
+        number = at % len(last.headers)
+        name, content = last.headers[number]
+        headers = (*last.headers[:number], (name, one_bit(content or b"", at, bit)), *last.headers[number + 1 :])
+        turns[place] = turn.model_copy(update={"inputs": (*more, last.model_copy(update={"headers": headers}))})
+    return receipt.model_copy(update={"turns": tuple(turns)})
+
+
+def one_bit(content: bytes, at: int, bit: int) -> bytes:
+    raw = bytearray(content)
+    if raw:
+        raw[at % len(raw)] ^= 1 << bit
+    return bytes(raw)
+
+
+def fitted(receipt: Receipt) -> Receipt:
+    """The receipt with names, hashes and digests as they have to be."""
+    names = {name: content_id(content) for name, content in receipt.contents.items()}
+    turns = [fitted_turn(turn, receipt.contents, names) for turn in receipt.turns]
+    contents = {names[name]: content for name, content in receipt.contents.items()}
+    return receipt.model_copy(update={"turns": tuple(turns), "contents": contents, "checkpoint": None})
+
+
+def fitted_turn(turn: ShownTurn, contents: dict[str, bytes], names: dict[str, str]) -> ShownTurn:
+    read, wrote = bytearray(turn.input_hashes), bytearray(turn.output_hashes or b"")
+    for one in turn.inputs:
+        value = contents.get(one.value or "")
+        record = InputRecord(one.topic, one.partition, one.offset, 0, one.key, value, one.headers)
+        hashed = digest.input_hash(digest.partition_prefix(one.topic, one.partition), record)
+        read[one.index * 32 : one.index * 32 + 32] = hashed
+    for other in turn.outputs:
+        prefix = digest.partition_prefix(other.topic, other.partition)
+        image = digest.output_image(prefix, other.key, other.headers, contents.get(other.value or ""))
+        wrote[other.index * 32 : other.index * 32 + 32] = digest.sha256(image)
+    said = turn.record
+    try:
+        digests = {"input_digest": digest.of_bytes(bytes(read))}
+        if turn.output_hashes is not None:
+            digests["output_digest"] = digest.of_bytes(bytes(wrote))
+        said = json.dumps({**json.loads(said), **digests}).encode()
+    except ValueError:
+        pass
+    return turn.model_copy(
+        update={
+            "record": said,
+            "input_hashes": bytes(read),
+            "output_hashes": None if turn.output_hashes is None else bytes(wrote),
+            "inputs": tuple(o.model_copy(update={"value": names.get(o.value or "")}) for o in turn.inputs),
+            "outputs": tuple(o.model_copy(update={"value": names.get(o.value or "")}) for o in turn.outputs),
+            "proof": None,
+        }
+    )

@@ -11,6 +11,7 @@ import pytest
 from handlers.deliberation import entitled, voting
 from schemas import topics
 from schemas.decision import Vote
+from schemas.deliberation import CHANGE_POLICY, POLICY_TENANT
 from schemas.envelope import SourcePosition
 from schemas.receipt import Receipt
 from streams.agents import control
@@ -37,7 +38,7 @@ from tests.support.receipted import (
     vote,
 )
 from tests.support.recorded import NAMING, Recorder, copy_of, installed
-from tests.support.signing import decide
+from tests.support.signing import approver, decide, owners
 
 DELIVERED, RELEASED, VETOED, WAITING, EXPIRED, REFUSED = 4, 5, 8, 11, 2, 30
 DAY = 24 * 3_600_000
@@ -120,6 +121,41 @@ async def test_a_reopened_item_is_part_of_the_story() -> None:
     assert verdict.findings.every == []
     assert "lee reopens it" in told(verdict)
     assert "released to executor" in told(verdict)
+
+
+async def test_a_change_of_the_policy_is_proven_to_every_partition_that_it_came_to() -> None:
+    named = {**owners("ann", "eve"), "approvers": (approver("ann"), approver("eve"))}
+    lanes = lanes_under(registry(**named))
+    document = orjson.loads(registry(2, **named).canonical())
+    action = {"tool": CHANGE_POLICY, "arguments": {"document": document}}
+    asks = encoded(0, tenant_id=POLICY_TENANT, from_agent="robot", payload={"action": action})
+    lanes.send(topics.IN_MESSAGES, asks)
+    lanes.run()
+    vote(lanes, decide("ann", item_of(lanes, 0)), decide("eve", item_of(lanes, 0)))
+    receipt = await receipt_of(lanes, 0)
+    verdict = verdict_on(receipt)
+    assert verdict.findings.every == []
+    assert "released to" in told(verdict)
+    written = [one for turn in receipt.turns for one in turn.outputs if one.topic == NAMING.topic(topics.CONTROL)]
+    assert [one.partition for one in written] == [0, 1]
+
+
+async def test_a_refusal_for_what_others_wait_for_is_said_to_be_unverified() -> None:
+    lanes = lanes_under(registry(max_held_per_sender=1))
+    lanes.send(topics.IN_MESSAGES, *[encoded(number, tool=UNKNOWN_TOOL) for number in range(4)])
+    lanes.run()
+    verdicts = [verdict_on(await receipt_of(lanes, number)) for number in range(4)]
+    assert [verdict.exit_code for verdict in verdicts].count(3) == 2
+    refused = next(verdict for verdict in verdicts if verdict.exit_code == 3)
+    assert kinds(refused) == {Open.STATE_UNKNOWN}
+
+
+async def test_what_a_receipt_cannot_show_is_said() -> None:
+    lanes = lanes_under(registry())
+    lanes.append((NAMING.topic(topics.IN_MESSAGES), 0), b"", encoded(0), (("\udcff", b"x"),))
+    lanes.run()
+    with pytest.raises(UnprovableError, match="a header whose name is not UTF-8"):
+        await receipt_of(lanes, 0)
 
 
 async def test_nothing_of_any_other_message_is_in_it(day: Recorder) -> None:
