@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from schemas import registry
-from schemas.checkpoint import Checkpoint
 from schemas.envelope import SourcePosition, decode_source
 from schemas.receipt import Receipt
 from streams.audit.kafka_log import KafkaLog, installed, moment
 from streams.cli.output import clean, clock, count, say, screen, show_table, write_line
 from streams.cli.session import engine, wait_for
 from streams.engine.client import EngineSettings
+from streams.notary import settings as notary_settings
+from streams.notary.chain import by_id
 from streams.receipts.anchoring import anchored, read_checkpoints
 from streams.receipts.collecting import collect
 from streams.receipts.errors import ReceiptFileError
@@ -48,7 +48,7 @@ def receipt() -> None:
     \b
     Example:
       acgs receipt 5bb45a45-9d55-5fd0-a2c4-d8a5c8ab6a28 --checkpoint checkpoints.jsonl --out receipt.json
-      acgs receipt verify receipt.json --notary-key BASE64
+      acgs receipt verify receipt.json --notary-key PUBLIC
     """
 
 
@@ -82,11 +82,10 @@ def make(message_id: object, at: SourcePosition | None, checkpoint: Path | None,
     Example:
       acgs receipt 5bb45a45-9d55-5fd0-a2c4-d8a5c8ab6a28
     """
-    checkpoints = None if checkpoint is None else read_checkpoints(checkpoint)
     with _progress() as on_records:
-        made = wait_for(_make(engine("receipt"), str(message_id), at, checkpoints, on_records))
+        made = wait_for(_make(engine("receipt"), str(message_id), at, checkpoint, on_records))
     text = made.model_dump_json(indent=1).encode() + b"\n"
-    verdict = verify_receipt(text, checkpoints=checkpoints)
+    verdict = verify_receipt(text, checkpoints=None if checkpoint is None else read_checkpoints(checkpoint))
     if verdict.findings.differences:
         _show(verdict)
         raise click.ClickException("what the log has does not prove the story: 'acgs audit verify' says what differs")
@@ -103,7 +102,7 @@ async def _make(
     settings: EngineSettings,
     message_id: str,
     at: SourcePosition | None,
-    checkpoints: list[Checkpoint] | None,
+    file: Path | None,
     on_records: Callable[[int], None],
 ) -> Receipt:
     facts = await installed(settings)
@@ -112,15 +111,14 @@ async def _make(
             await require(log, facts, message_id, at)
         source = at or await find(log, facts, message_id, on_records)
         made = await collect(log, facts, message_id, source, on_records)
-        return made if checkpoints is None else await anchored(made, log, facts, checkpoints, on_records)
+        return made if file is None else await anchored(made, log, facts, read_checkpoints(file), on_records)
 
 
 def _keys(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, bytes]:
     try:
-        raw = [registry.raw_key(text) for text in given]
+        return by_id(given or notary_settings.load().public_keys)
     except ValueError as error:
         raise click.BadParameter(str(error), context, parameter) from error
-    return {registry.key_id(one): one for one in raw}
 
 
 @receipt.command()
@@ -131,8 +129,8 @@ def _keys(context: click.Context, parameter: click.Parameter, given: tuple[str, 
     "keys",
     multiple=True,
     callback=_keys,
-    metavar="KEY",
-    help="The notary's public key (base64), from the notary and not from who gave you the receipt.",
+    metavar="PUBLIC",
+    help="The notary's public key, from the notary and not with the receipt. Without: ACGS_NOTARY_PUBLIC_KEYS.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The verdict as one JSON object.")
 def verify(file: Path, checkpoint: Path | None, keys: dict[str, bytes], *, as_json: bool) -> None:
@@ -152,7 +150,7 @@ def verify(file: Path, checkpoint: Path | None, keys: dict[str, bytes], *, as_js
 
     \b
     Example:
-      acgs receipt verify receipt.json --checkpoint checkpoints.jsonl --notary-key BASE64
+      acgs receipt verify receipt.json --checkpoint checkpoints.jsonl --notary-key PUBLIC
     """
     checkpoints = None if checkpoint is None else read_checkpoints(checkpoint)
     try:

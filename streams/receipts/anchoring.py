@@ -1,6 +1,6 @@
 """The anchor of a receipt: its audit records in the trees of a checkpoint that the notary signed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +14,7 @@ from schemas.checkpoint import Checkpoint, parse
 from schemas.receipt import HASH_BYTES, Inclusion, Receipt, ShownTurn
 from streams.audit.facts import InstalledTopics
 from streams.audit.log import Log
+from streams.notary.checkpoint_file import Line, lines
 from streams.notary.merkle import ProofInProgress, inclusion, leaf_hash, proves_inclusion
 from streams.receipts.errors import CheckpointsUnreadableError, UnprovableError
 from streams.receipts.findings import Findings, Kind, Open
@@ -33,23 +34,26 @@ class Anchor(StrEnum):
     SIGNED = "signed by the notary"
 
 
-def read_checkpoints(file: Path) -> list[Checkpoint]:
-    """The checkpoints in a file of the notary, one a line; an end that is just being written is left out.
+def read_checkpoints(file: Path) -> Iterator[Checkpoint]:
+    """The checkpoints in a file of the notary, one after the other; an end that is just being written is left out.
 
     Raises:
         CheckpointsUnreadableError: it cannot be read, or a line is no checkpoint.
     """
-    found: list[Checkpoint] = []
     try:
-        content = file.read_bytes()
+        with file.open("rb") as opened:
+            for line in lines(opened):
+                if line.is_whole:
+                    yield _checkpoint(line, file)
     except OSError as error:
         raise CheckpointsUnreadableError(f"{file} cannot be read: {error.strerror}") from error
-    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
-        try:
-            found.append(parse(line))
-        except ValueError as error:
-            raise CheckpointsUnreadableError(f"{file}, line {number}, is no checkpoint: {error}") from error
-    return found
+
+
+def _checkpoint(line: Line, file: Path) -> Checkpoint:
+    try:
+        return parse(line.content)
+    except ValueError as error:
+        raise CheckpointsUnreadableError(f"{file}, line {line.number}, is no checkpoint: {error}") from error
 
 
 # Making
@@ -59,7 +63,7 @@ async def anchored(
     receipt: Receipt,
     log: Log,
     facts: InstalledTopics,
-    checkpoints: Sequence[Checkpoint],
+    checkpoints: Iterable[Checkpoint],
     on_records: OnRecords = lambda _: None,
 ) -> Receipt:
     """The receipt with its proofs up to the first checkpoint that covers all its turns.
@@ -73,13 +77,7 @@ async def anchored(
     for partition in sorted(set(partitions.values())):
         mine = {raw for raw in wanted if partitions[raw] == partition}
         places |= await _places(log, facts, partition, mine, on_records)
-    chosen = next((one for one in checkpoints if all(_covers(one, place) for place in places.values())), None)
-    if chosen is None:
-        last = f"the last is number {checkpoints[-1].number} of {checkpoints[-1].signed_at}" if checkpoints else "none"
-        raise UnprovableError(
-            f"no checkpoint of the file covers all turns of the story yet ({last}): try again after the notary's next "
-            "one, or make the receipt without --checkpoint"
-        )
+    chosen = _first_that_covers(checkpoints, list(places.values()))
     proofs = await _proofs(log, facts, chosen, set(places.values()), on_records)
     turns = tuple(
         turn.model_copy(
@@ -96,6 +94,18 @@ def _audit(facts: InstalledTopics) -> str:
 
 def _partition(turn: ShownTurn, count: int) -> int:
     return AuditRecord.model_validate_json(turn.record).lane % count
+
+
+def _first_that_covers(checkpoints: Iterable[Checkpoint], places: Sequence[Place]) -> Checkpoint:
+    last = "it has none"
+    for one in checkpoints:
+        if all(_covers(one, place) for place in places):
+            return one
+        last = f"its last is number {one.number} of {one.signed_at}"
+    raise UnprovableError(
+        f"no checkpoint of the file covers all turns of the story yet, {last}: try again after the notary's next one, "
+        "or make the receipt without --checkpoint"
+    )
 
 
 def _covers(checkpoint: Checkpoint, place: Place) -> bool:
@@ -152,7 +162,7 @@ async def _proofs(
 
 
 def check_anchor(
-    receipt: Receipt, keys: Mapping[str, bytes], checkpoints: Sequence[Checkpoint] | None, findings: Findings
+    receipt: Receipt, keys: Mapping[str, bytes], checkpoints: Iterable[Checkpoint] | None, findings: Findings
 ) -> Anchor:
     """Whether every audit record is in the checkpoint's trees, and whether the notary has signed that.
 
@@ -195,7 +205,7 @@ def _check_inclusion(turn: ShownTurn, checkpoint: Checkpoint, findings: Findings
         findings.say(Kind.NOT_IN_TREE, name_of(record), words)
 
 
-def _check_known(checkpoint: Checkpoint, known: Sequence[Checkpoint], findings: Findings) -> bool:
+def _check_known(checkpoint: Checkpoint, known: Iterable[Checkpoint], findings: Findings) -> bool:
     same = next((one for one in known if one.number == checkpoint.number), None)
     if same is None:
         words = f"the file does not have checkpoint {checkpoint.number}, which the receipt is anchored at"

@@ -1,6 +1,6 @@
 """The verdict on a receipt: what it proves, and up to where."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -60,7 +60,7 @@ class Verdict:
 
 
 def verify(
-    content: bytes, keys: Mapping[str, bytes] | None = None, checkpoints: Sequence[Checkpoint] | None = None
+    content: bytes, keys: Mapping[str, bytes] | None = None, checkpoints: Iterable[Checkpoint] | None = None
 ) -> Verdict:
     """Verifies a receipt's file. Needs no broker, no network and no file but these; never raises for what it holds.
 

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -16,9 +17,9 @@ from schemas.envelope import SourcePosition
 from schemas.receipt import Receipt
 from streams.agents import control
 from streams.audit.log import MemoryLog
-from streams.receipts.anchoring import anchored
+from streams.receipts.anchoring import anchored, read_checkpoints
 from streams.receipts.collecting import collect
-from streams.receipts.errors import NotKeptError, UnknownMessageError, UnprovableError
+from streams.receipts.errors import CheckpointsUnreadableError, NotKeptError, UnknownMessageError, UnprovableError
 from streams.receipts.finding import find, require
 from streams.receipts.findings import Kind, Open
 from streams.receipts.turns import content_id
@@ -226,6 +227,19 @@ async def test_it_is_anchored_at_the_first_checkpoint_that_covers_its_turns(day:
     assert (unchecked.exit_code, unchecked.document()["anchored"]) == (0, False)
     with pytest.raises(UnprovableError, match="no checkpoint of the file covers"):
         await anchored(await receipt_of(day, RELEASED), MemoryLog(day.topics, {}), installed(), [early])
+
+
+def test_the_notarys_file_is_read_while_it_is_written_and_said_to_be_none_if_it_is_none(
+    day: Recorder, tmp_path: Path
+) -> None:
+    file, signed = tmp_path / "checkpoints.jsonl", checkpoint(day)
+    file.write_bytes(signed.line() + b"\n" + signed.line()[:40])
+    assert list(read_checkpoints(file)) == [signed]
+    file.write_bytes(signed.line() + b"\n" + signed.line()[:40] + b"\n")
+    with pytest.raises(CheckpointsUnreadableError, match=r"line 2, is no checkpoint"):
+        list(read_checkpoints(file))
+    with pytest.raises(CheckpointsUnreadableError, match="cannot be read"):
+        list(read_checkpoints(tmp_path))
 
 
 async def test_a_checkpoint_by_another_key_or_of_another_file_is_found(day: Recorder) -> None:
