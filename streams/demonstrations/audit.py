@@ -12,7 +12,6 @@ from streams import agents
 from streams.audit.facts import InstalledTopics
 from streams.audit.findings import MEANING
 from streams.audit.kafka_log import KafkaLog, installed, moment
-from streams.audit.lane import LaneReport
 from streams.audit.log import Log, MemoryLog
 from streams.audit.verdict import Verdict
 from streams.audit.verifying import conclude, verify
@@ -61,13 +60,13 @@ async def everything(log: Log, facts: InstalledTopics, lanes: Sequence[int]) -> 
     """The audit of every lane, some at once."""
     free = asyncio.Semaphore(_AT_A_TIME)
 
-    async def one(agent: Agent[Any, Any], lane: int) -> list[LaneReport]:
+    async def one(agent: Agent[Any, Any], lane: int) -> Verdict:
         async with free:
-            return (await verify(log, facts, [agent], lanes=[lane], accounts=False)).lanes
+            return await verify(log, facts, [agent], lanes=[lane], accounts=False)
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(agent, lane)) for agent in _built(facts) for lane in lanes]
-    return await conclude(log, facts, [report for task in tasks for report in task.result()], accounts=True)
+    return await conclude(log, facts, [report for task in tasks for report in task.result().lanes], accounts=True)
 
 
 async def tampered(log: Log, facts: InstalledTopics, lanes: Sequence[int]) -> Tampered | None:
