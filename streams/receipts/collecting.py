@@ -1,7 +1,7 @@
 """A receipt out of the log: from the message to the turn that read it, to what that wrote, to who read that."""
 
 from collections.abc import AsyncGenerator, Collection, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -72,31 +72,22 @@ class _Collector:
 
     # Agents that keep no rows
 
-    async def _through(self, agent: str, at: SourcePosition, offsets: Collection[int]) -> list[Wrote]:
-        """Shows the turns that read records of one partition; returns what was written for them."""
-        written: list[Wrote] = []
+    async def _through(self, agent: str, at: SourcePosition, ours: Collection[int]) -> list[Wrote]:
+        """Shows the turn that read a record, and of it all that is ours of that partition; returns what came of it.
+
+        Nothing comes of a turn that is shown already.
+        """
         async with self._trail(agent, at.partition) as trail:
-            for seq in sorted([await self._read_in(trail, at.topic, offset) for offset in offsets]):
-                written += await self._show(trail, seq, at.topic, offsets)
-        return written
-
-    async def _read_in(self, trail: LaneTrail, topic: str, offset: int) -> int:
-        entry = await trail.until(lambda turn: _reads(turn, topic, offset))
-        if entry is None:
-            words = f"no turn of {trail.agent.name} has read {topic}/{trail.lane}/{offset} yet"
-            raise UnprovableError(f"{words}: try again when 'acgs status' shows that it has caught up")
-        return entry.turn.seq
-
-    async def _show(self, trail: LaneTrail, seq: int, topic: str, offsets: Collection[int]) -> list[Wrote]:
-        if (trail.agent.name, trail.lane, seq) in self._drawing.turns:
-            return []
-        entry = await trail.until(lambda turn: turn.seq == seq)
-        if entry is None:
-            raise UnprovableError(f"turn {seq} is not in the trail any more: 'acgs audit verify' says more")
-        taken = await trail.retake(entry)
-        deciding = Deciding(trail.agent.name, trail.lane, self._facts.naming.prefix)
-        await self._show_policy(trail, deciding, entry)
-        return self._drawing.add(taken, deciding, lambda one: one.topic == topic and one.offset in offsets)
+            entry = await trail.until(lambda turn: _reads(turn, at.topic, at.offset))
+            if entry is None:
+                words = f"no turn of {trail.agent.name} has read {'/'.join(map(str, at))} yet"
+                raise UnprovableError(f"{words}: try again when 'acgs status' shows that it has caught up")
+            if (agent, trail.lane, entry.turn.seq) in self._drawing.turns:
+                return []
+            taken = await trail.retake(entry)
+            deciding = Deciding(agent, trail.lane, self._facts.naming.prefix)
+            await self._show_policy(trail, deciding, entry)
+            return self._drawing.add(taken, deciding, lambda one: one.topic == at.topic and one.offset in ours)
 
     async def _show_policy(self, trail: LaneTrail, deciding: Deciding, entry: Entry) -> None:
         """Shows the turn that brought the policy in force before another; its document, if that is not kept."""
@@ -171,14 +162,10 @@ class _Collector:
 
     async def _show_votes(self, votes: Collection[SourcePosition]) -> None:
         """Shows how votes came in, where that is still kept: what they did is proven without it."""
-        for partition in {one.partition for one in votes}:
-            mine = sorted(one for one in votes if one.partition == partition)
-            for vote in mine:
-                try:
-                    await self._through(topics.GATEWAY_DECISIONS, vote, [one.offset for one in mine])
-                except NotKeptError:
-                    continue
-                break
+        for vote in sorted(votes):
+            ours = {one.offset for one in votes if one.partition == vote.partition}
+            with suppress(NotKeptError):
+                await self._through(topics.GATEWAY_DECISIONS, vote, ours)
 
     @asynccontextmanager
     async def _trail(self, agent: str, lane: int) -> AsyncGenerator[LaneTrail, None]:

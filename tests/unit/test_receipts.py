@@ -200,6 +200,16 @@ async def test_where_the_turn_that_read_the_policy_is_not_kept_its_digest_is_pro
         await receipt_of(day, 6, {(NAMING.topic(topics.IN_MESSAGES), 0): 3})
 
 
+async def test_a_vote_that_is_not_kept_as_it_came_in_is_proven_by_what_it_did(day: Recorder) -> None:
+    place = NAMING.topic(topics.IN_DECISIONS), 0
+    votes = [record.offset for record in day.log(place) if item_of(day, RELEASED).item_id.encode() in record.value]
+    kept = [turns_of(await receipt_of(day, RELEASED, {place: begin}), topics.GATEWAY_DECISIONS) for begin in votes]
+    assert len(kept[0]) > len(kept[-1])
+    verdict = verdict_on(await receipt_of(day, RELEASED, {place: votes[-1] + 1}))
+    assert verdict.findings.every == []
+    assert "released to executor" in told(verdict)
+
+
 async def test_a_log_that_was_changed_gives_no_receipt(day: Recorder) -> None:
     changed = copy_of(day.topics)
     log = changed[NAMING.topic(topics.IN_MESSAGES)][0]
