@@ -13,6 +13,8 @@ from streams.audit.findings import MEANING, Finding
 from streams.audit.lane import Window
 from streams.audit.running import Progress, Selection, run
 from streams.audit.verdict import Verdict
+from streams.cli.audit_explain import explain
+from streams.cli.audit_search import index, search
 from streams.cli.output import clean, count, say, screen, show_table, write_line
 from streams.cli.session import settings
 from streams.cli.times import moment
@@ -30,7 +32,13 @@ def audit() -> None:
     \b
     Example:
       acgs audit verify
+      acgs audit search --verdict rejected
+      acgs audit explain 7d0c1f6e
     """
+
+
+for one in (index, search, explain):
+    audit.add_command(one)
 
 
 @audit.command()
