@@ -22,7 +22,7 @@ _FIRST_PORT = 19_464
 
 
 @dataclass(frozen=True, slots=True)
-class _Sample:
+class Sample:
     """What the workers say at one moment: records decided for good, and the largest worker's memory."""
 
     at: float
@@ -39,7 +39,7 @@ async def run(settings: EngineSettings, *, messages: int, say: Callable[[str], N
     say("bare two hops: aiokafka, transactions, no handler")
     ceiling = await bare.two_hops(settings, source, messages)
     say(f"the pipeline: {WORKERS} workers, {PARTITIONS} partitions")
-    samples = await _measure(settings, messages)
+    samples = await decided(settings, messages)
     rate = _rate(samples)
     resident = max(sample.resident_bytes for sample in samples) / 1024 / 1024
     return [
@@ -49,8 +49,9 @@ async def run(settings: EngineSettings, *, messages: int, say: Callable[[str], N
     ]
 
 
-async def _measure(settings: EngineSettings, messages: int) -> list[_Sample]:
-    samples: list[_Sample] = []
+async def decided(settings: EngineSettings, messages: int) -> list[Sample]:
+    """Runs gateway and triage until so many messages are delivered, held or rejected; how far they were, and when."""
+    samples: list[Sample] = []
     async with product.running(settings, metrics_port=_FIRST_PORT) as supervisor:
         async with asyncio.timeout(60 + messages / 1_000):
             while not samples or samples[-1].decided < messages:
@@ -59,10 +60,10 @@ async def _measure(settings: EngineSettings, messages: int) -> list[_Sample]:
     return samples
 
 
-def _sample(supervisor: Supervisor) -> _Sample:
+def _sample(supervisor: Supervisor) -> Sample:
     decided = sum(_decided(_FIRST_PORT + number) for number in range(WORKERS))
     resident = max((psutil.Process(pid).memory_info().rss for pid in supervisor.pids.values()), default=0)
-    return _Sample(time.perf_counter(), decided, resident)
+    return Sample(time.perf_counter(), decided, resident)
 
 
 def _decided(port: int) -> int:
@@ -77,7 +78,7 @@ def _decided(port: int) -> int:
     return int(sum(triaged) + sum(s.value for s in samples if s.name == "acgs_rejected_total"))
 
 
-def _rate(samples: list[_Sample]) -> float:
+def _rate(samples: list[Sample]) -> float:
     """Messages a second between the first and the last moment at which more had been decided than before."""
     moving = [late for early, late in pairwise(samples) if late.decided > early.decided]
     first, last = moving[0], moving[-1]

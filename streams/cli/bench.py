@@ -11,6 +11,7 @@ from rich.console import Console
 from streams.bench import dag as dag_bench
 from streams.bench import deadlines as deadlines_bench
 from streams.bench import deliberation as deliberation_bench
+from streams.bench import explain as explain_bench
 from streams.bench import forward as forward_bench
 from streams.bench import health as health_bench
 from streams.bench import impact as impact_bench
@@ -33,6 +34,7 @@ _SAGAS = 1_000
 _ITEMS = 20_000
 _MANY_ITEMS = 100_000
 _RECOVERIES = 10_000
+_SEARCHED = 1_000_000
 _IN_FLIGHT = 100
 
 
@@ -229,6 +231,18 @@ def recovery(*, count: int) -> None:
       acgs bench recovery --recoveries 10000
     """
     _in_place(lambda settings, say: run(recovery_bench.run(settings, count=count, say=say)))
+
+
+@bench.command(name="audit-explain")
+@click.option("--messages", type=click.IntRange(1_000), default=_SEARCHED, show_default=True)
+def audit_explain(*, messages: int) -> None:
+    r"""One message among many: how fast the index is built, and how long its story and the command take.
+
+    \b
+    Example:
+      acgs bench audit-explain --messages 100000
+    """
+    _in_place(lambda settings, say: run(explain_bench.run(settings, messages=messages, say=say)))
 
 
 @bench.command(name="all")
