@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from streams.audit.cells import Cells
 from streams.audit.findings import Finding, Kind, position
-from streams.audit.lane import LaneReport
 from streams.audit.log import Log, Place
+from streams.audit.report import LaneReport
 from streams.engine.records import Record
 
 _NAMED = 10

@@ -3,11 +3,28 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 from schemas import topics
 from schemas.topics import Cleanup
 from streams.agents.naming import Naming
 from streams.engine.turn import Bounds
+
+
+class TopicFacts(Protocol):
+    """What is asked about topics by who verifies one lane."""
+
+    def bounds(self, names: Sequence[str]) -> Bounds:
+        """Partition counts and size limits, as they are now, of those that exist."""
+        ...
+
+    def is_kept(self, topic: str) -> bool:
+        """Whether each record of it stays: compacted topics lose what a later record replaces."""
+        ...
+
+    def is_lanes_alone(self, topic: str) -> bool:
+        """Whether nobody but lanes writes to it."""
+        ...
 
 
 @dataclass(frozen=True)

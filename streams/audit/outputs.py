@@ -35,6 +35,11 @@ class Matched:
     unsought: int = 0
 
     @property
+    def is_as_written(self) -> bool:
+        """Whether every record is there, in order, unchanged."""
+        return not (self.missing or self.changed or self.reordered or self.gone or self.unsought)
+
+    @property
     def claimed(self) -> Iterator[int]:
         """The offsets of all records that the turn accounts for."""
         yield from self.found

@@ -14,7 +14,8 @@ from streams import agents
 from streams.audit.anchoring import Checkpoints
 from streams.audit.facts import InstalledTopics
 from streams.audit.kafka_log import KafkaLog, Moment, installed, moment
-from streams.audit.lane import LaneAudit, LaneReport, Window
+from streams.audit.lane import LaneAudit
+from streams.audit.report import LaneReport, Window
 from streams.audit.verdict import Verdict
 from streams.audit.verifying import EVERYTHING, conclude
 from streams.engine.agent import Agent

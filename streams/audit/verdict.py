@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from streams.audit.anchoring import Anchor
 from streams.audit.findings import Finding, Findings
-from streams.audit.lane import LaneReport
+from streams.audit.report import LaneReport
 
 CONSISTENT, DIFFERENT, UNVERIFIABLE = 0, 1, 3
 

@@ -7,8 +7,9 @@ from streams.audit.accounting import unaccounted
 from streams.audit.anchoring import Checkpoints, anchor
 from streams.audit.facts import InstalledTopics
 from streams.audit.findings import Finding
-from streams.audit.lane import LaneAudit, LaneReport, Window
+from streams.audit.lane import LaneAudit
 from streams.audit.log import Log
+from streams.audit.report import LaneReport, Window
 from streams.audit.verdict import Verdict, together
 from streams.engine.agent import Agent
 

@@ -10,7 +10,7 @@ import click
 from schemas import topics
 from streams.audit.anchoring import Checkpoints
 from streams.audit.findings import MEANING, Finding
-from streams.audit.lane import Window
+from streams.audit.report import Window
 from streams.audit.running import Progress, Selection, run
 from streams.audit.verdict import Verdict
 from streams.cli.audit_explain import explain

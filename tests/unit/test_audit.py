@@ -10,7 +10,7 @@ from handlers import impact
 from schemas import envelope, topics
 from streams.audit.cells import Cells
 from streams.audit.findings import Kind, Open
-from streams.audit.lane import Window
+from streams.audit.report import Window
 from streams.audit.verdict import Verdict
 from streams.engine.agent import View
 from streams.engine.records import InputRecord, Record

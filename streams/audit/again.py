@@ -1,0 +1,114 @@
+"""Taking a past turn again: with the inputs, the draw and the fired timers that the trail and the log tell of."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from schemas.audit import AuditRecord
+from streams.audit.entries import Entry
+from streams.audit.produced import Produced
+from streams.audit.subject import Subject
+from streams.engine.dead_letters import Kind as LetterKind
+from streams.engine.errors import ControlRefusedError
+from streams.engine.rerun import Past, Range
+from streams.engine.turn import Bounds, Turn
+
+_UNBOUNDED = 2**62
+_LIMIT = re.compile(r"a record of \d+ bytes does not fit (\S+), which takes (\d+)$")
+_CHANGELOG_LIMIT = re.compile(r"does not fit the changelog, whose limit is (\d+)$")
+_BATCH_OVERHEAD = 128
+
+
+class Again:
+    """Takes the turns of one lane again."""
+
+    def __init__(self, lane: Subject, produced: Produced) -> None:
+        self._lane, self._produced = lane, produced
+        self._bounds: Bounds | None = None
+        self._bounds_control: object = None
+
+    async def take(self, entry: Entry, turn: AuditRecord, ranges: Sequence[Range]) -> Turn[Any, Any]:
+        """The turn as it comes out; of several ways that the trail leaves open, the one that it tells of."""
+        lane = self._lane
+        bounds = self._bounds_now()
+        inbox = lane.agent.inbox[0], lane.lane
+        recorded = sum(part.count for part in turn.outputs if (part.topic, part.partition) == inbox)
+        has_timers = bool(recorded) and lane.agent.on_timer is not None
+        keys = await self._produced.written_to(inbox).timers(recorded, entry.at_ms) if has_timers else []
+        draw = bytes.fromhex(turn.entropy)
+
+        def attempt(bounds: Bounds, keys: Sequence[str]) -> Turn[Any, Any]:
+            def timers(emitted: int) -> Sequence[str]:
+                return keys[: max(0, recorded - emitted)]
+
+            return lane.rerun.attempt(Past(ranges=ranges, draw=draw, bounds=bounds, timers=timers))
+
+        first = attempt(bounds, keys)
+        if self._comes_out(first, turn):
+            return first
+        if has_timers:
+            told = attempt(bounds, self._due_at(entry.at_ms))
+            if self._comes_out(told, turn):
+                return told
+        for other in (await self._bounds_of_letters(bounds, entry.at_ms), _unbounded(bounds)):
+            told = attempt(other, keys)
+            if self._comes_out(told, turn):
+                return told
+        return first
+
+    async def adopt_control(self, turn: AuditRecord) -> None:
+        """The policy in force before the turn, from its log, where turns before it were not taken again."""
+        lane = self._lane
+        control, state = lane.agent.control, lane.rerun.state
+        if lane.knows_control or control is None or turn.epoch is None:
+            return
+        place = control.topic, lane.lane
+        until = next((part.from_ for part in turn.inputs if part.topic == control.topic), None)
+        state.control_document = state.control = None
+        async for records in lane.log.read(place, lane.log.begin(place)):
+            for record in records:
+                is_there = state.control is not None and control.epoch(state.control) == turn.epoch
+                if record.offset >= until if until is not None else is_there:
+                    break
+                try:
+                    state.control = control.follow(record.value or b"", state.control)
+                    state.control_document = record.value
+                except ControlRefusedError:
+                    continue
+        lane.knows_control = True
+
+    def _comes_out(self, derived: Turn[Any, Any], turn: AuditRecord) -> bool:
+        return bool(orjson.loads(self._lane.trail_of(derived))["output_digest"] == turn.output_digest)
+
+    def _due_at(self, at_ms: int) -> list[str]:
+        """The rows whose timers were due, in the order in which a lane fires them."""
+        rows = self._lane.rerun.state.rows
+        due = [(s.due_ms, key, s.version) for key, s in rows.items() if s.due_ms is not None and s.due_ms <= at_ms]
+        return [key for _, key, _ in sorted(due)]
+
+    def _bounds_now(self) -> Bounds:
+        control = self._lane.rerun.state.control
+        if self._bounds is None or self._bounds_control is not control:
+            self._bounds = self._lane.facts.bounds(self._lane.agent.written_under(control))
+            self._bounds_control = control
+        return self._bounds
+
+    async def _bounds_of_letters(self, bounds: Bounds, at_ms: int) -> Bounds:
+        """The limits that dead letters of that time name: a topic's limit may have been another one then."""
+        topics = self._lane.agent.topics
+        place = topics.dead_letters, self._lane.lane % bounds.partitions[topics.dead_letters]
+        limits = dict(bounds.max_bytes)
+        for letter in await self._produced.written_to(place).letters(at_ms):
+            if letter.kind is not LetterKind.OUTPUT_TOO_LARGE:
+                continue
+            if found := _LIMIT.search(letter.error):
+                limits[found[1]] = int(found[2]) + _BATCH_OVERHEAD
+            elif found := _CHANGELOG_LIMIT.search(letter.error):
+                limits[topics.changelog] = int(found[1])
+        return Bounds(bounds.partitions, limits)
+
+
+def _unbounded(bounds: Bounds) -> Bounds:
+    return Bounds(bounds.partitions, dict.fromkeys(bounds.max_bytes, _UNBOUNDED))
