@@ -46,6 +46,10 @@ class AuditRecord(Contract):
     same over the outputs, grouped as `outputs` lists them and in log order within a group. `previous` is the SHA-256 of
     the lane's previous audit record's value, 64 zeros for the first. `entropy` is the turn's random draw of 32 bytes,
     `epoch` the number of the policy in force after the turn and `clock` the lane's time after it, in milliseconds.
+
+    `state_digest` is there in each 16th turn of a lane that keeps rows. Each row as the changelog has it after the turn
+    is hashed like an output, without topic and partition; SHAKE-128 stretches the hash to 512 bytes; the sum of these
+    numbers (big-endian) modulo 2^4096 is written in 512 bytes, and the digest is their SHA-256.
     """
 
     v: Annotated[int, Field(ge=1)]
@@ -58,6 +62,7 @@ class AuditRecord(Contract):
     outputs: tuple[OutputCount, ...]
     output_digest: Sha256
     entropy: Sha256
+    state_digest: Sha256 | None = None
     decision_version: Annotated[int, Field(ge=1)]
     epoch: Annotated[int, Field(ge=1)] | None
     clock: Count

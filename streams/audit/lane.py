@@ -14,6 +14,7 @@ from streams.audit.facts import TopicFacts
 from streams.audit.findings import Kind, Open
 from streams.audit.log import Log
 from streams.audit.produced import Produced
+from streams.audit.rebuilt import Rebuilt, last_known_before
 from streams.audit.report import LaneReport, Window
 from streams.audit.subject import subject
 from streams.engine import digest
@@ -43,18 +44,28 @@ class LaneAudit:
         self._inputs = inputs.Inputs(log, lane)
         self._produced = Produced(self._lane)
         self._again = Again(self._lane, self._produced)
+        self._rebuilt = Rebuilt(log, (agent.topics.changelog, lane))
+        self._passes_over_until = 0
 
     async def run(self) -> LaneReport:
         """Reads the trail to its end and says what came of it."""
         lane = self._lane
         try:
-            async with aclosing(entries(lane.log, lane.audit, lane.key, lane.window.until_ms)) as trail:
+            if lane.window.since_ms is not None and lane.agent.rows is not None:
+                async with aclosing(self._trail()) as trail:
+                    self._passes_over_until = await last_known_before(lane, lane.window.since_ms, trail)
+            async with aclosing(self._trail()) as trail:
                 await self._read(trail)
         finally:
             await self._inputs.close()
             await self._produced.close()
+            await self._rebuilt.close()
         self._report.head = lane.rerun.position.head if self._report.last_seq else None
         return self._report
+
+    def _trail(self) -> AsyncGenerator[Entry, None]:
+        lane = self._lane
+        return entries(lane.log, lane.audit, lane.key, lane.window.until_ms)
 
     async def _read(self, trail: AsyncGenerator[Entry, None]) -> None:
         lane = self._lane
@@ -77,7 +88,10 @@ class LaneAudit:
         turn = chain.follows(lane, entry)
         if turn is None:
             return
-        await self._verify(entry, turn, expected_hash(following, turn.seq, end))
+        if self._passes_over(entry, turn):
+            await self._pass_over(entry, turn)
+        else:
+            await self._verify(entry, turn, expected_hash(following, turn.seq, end))
         self._report.last_seq = max(self._report.last_seq, turn.seq)
         if end is not None and turn.seq == end.seq and lane.knows_head and lane.rerun.position.head != end.head:
             words = f"turn {turn.seq} is not the audit record that the lane's changelog names by its hash"
@@ -85,7 +99,34 @@ class LaneAudit:
 
     # One turn
 
+    def _passes_over(self, entry: Entry, turn: AuditRecord) -> bool:
+        """Whether nothing that was asked for depends on the turn."""
+        lane = self._lane
+        if lane.agent.rows is None:
+            return not lane.window.has(entry.at_ms)
+        return turn.seq <= self._passes_over_until
+
+    async def _pass_over(self, entry: Entry, turn: AuditRecord) -> None:
+        """Verifies the turn's place in the chain alone."""
+        lane = self._lane
+        chain.stand_where_it_says(lane, entry, turn)
+        lane.forget_state()
+        lane.knows_control = False
+        chain.move_on(lane, entry, turn)
+        if turn.seq == self._passes_over_until:
+            await self._take_up_again(turn)
+
+    async def _take_up_again(self, turn: AuditRecord) -> None:
+        """Where the rows are not known any more: those of the changelog, if the turn's digest vouches for them."""
+        if turn.state_digest is not None and not self._lane.knows_state:
+            await self._rebuilt.adopt(self._lane, turn.seq, turn.state_digest)
+
     async def _verify(self, entry: Entry, turn: AuditRecord, expected: str | None) -> None:
+        await self._verify_turn(entry, turn, expected)
+        if expected is None or expected == entry.hash:
+            await self._take_up_again(turn)
+
+    async def _verify_turn(self, entry: Entry, turn: AuditRecord, expected: str | None) -> None:
         lane = self._lane
         chain.stand_where_it_says(lane, entry, turn)
         is_sure = expected is None or expected == entry.hash

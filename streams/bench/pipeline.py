@@ -2,13 +2,11 @@
 
 import asyncio
 import time
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
 import psutil
-from prometheus_client.parser import text_string_to_metric_families
 
 from schemas import topics
 from streams.bench import bare, product, traffic
@@ -61,21 +59,9 @@ async def decided(settings: EngineSettings, messages: int) -> list[Sample]:
 
 
 def _sample(supervisor: Supervisor) -> Sample:
-    decided = sum(_decided(_FIRST_PORT + number) for number in range(WORKERS))
+    decided = product.decided(_FIRST_PORT)
     resident = max((psutil.Process(pid).memory_info().rss for pid in supervisor.pids.values()), default=0)
     return Sample(time.perf_counter(), decided, resident)
-
-
-def _decided(port: int) -> int:
-    """Messages that a worker has delivered, held or rejected."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-            text = answer.read().decode()
-    except OSError:
-        return 0
-    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    triaged = [s.value for s in samples if s.name == "lane_records_total" and s.labels["agent"] == topics.TRIAGE]
-    return int(sum(triaged) + sum(s.value for s in samples if s.name == "acgs_rejected_total"))
 
 
 def _rate(samples: list[Sample]) -> float:

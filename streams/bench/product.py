@@ -2,9 +2,12 @@
 
 import asyncio
 import os
+import urllib.request
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from schemas import topics
 from streams import control
@@ -57,3 +60,19 @@ async def running(
         finally:
             supervisor.stop()
             await supervising
+
+
+def decided(first_port: int) -> int:
+    """Messages that the workers of running() have delivered, held or rejected so far, by their metrics. Blocks."""
+    return sum(_decided(first_port + number) for number in range(WORKERS))
+
+
+def _decided(port: int) -> int:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+    except OSError:
+        return 0
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    triaged = [s.value for s in samples if s.name == "lane_records_total" and s.labels["agent"] == topics.TRIAGE]
+    return int(sum(triaged) + sum(s.value for s in samples if s.name == "acgs_rejected_total"))

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from streams.bench import audit_verify as audit_verify_bench
 from streams.bench import dag as dag_bench
 from streams.bench import deadlines as deadlines_bench
 from streams.bench import deliberation as deliberation_bench
@@ -29,6 +30,7 @@ from streams.settings import load
 
 _MESSAGES = 400_000
 _FORWARDED = 390_000
+_VERIFIED = 200_000
 _SECONDS = 30.0
 _SAGAS = 1_000
 _ITEMS = 20_000
@@ -78,6 +80,19 @@ def pipeline(*, messages: int) -> None:
       acgs bench pipeline --messages 200000 | grep RESULT
     """
     _in_place(lambda settings, say: run(pipeline_bench.run(settings, messages=messages, say=say)))
+
+
+@bench.command(name="audit-verify")
+@click.option("--messages", type=click.IntRange(4_000), default=_VERIFIED, show_default=True)
+def audit_verify(*, messages: int) -> None:
+    r"""What gateway and triage decided, verified by one process: decisions/s, and memory by the length of the log.
+
+    \b
+    Example:
+      acgs bench audit-verify --messages 100000 | grep RESULT
+    """
+    here = load()
+    _in_place(lambda settings, say: audit_verify_bench.run(settings, here, messages=messages, say=say))
 
 
 @bench.command()

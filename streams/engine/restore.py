@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic
 
-from streams.engine import client
+from streams.engine import client, fingerprint
 from streams.engine.agent import Agent, Control
 from streams.engine.client import Consumer, EngineSettings, TopicPartition
 from streams.engine.errors import ConfigurationError, PositionLostError, PositionOvertakenError
@@ -24,6 +24,7 @@ from streams.engine.state import (
     decode_row_headers,
     decode_row_key,
     is_row,
+    row_key,
 )
 
 _POLL_MS = 200
@@ -124,12 +125,13 @@ def _take(agent: Agent[Row, Control], state: LaneState[Row, Control], record: Re
 
 def _take_row(agent: Agent[Row, Control], state: LaneState[Row, Control], key: str, record: Record) -> None:
     if record.value is None:
-        state.rows.pop(key, None)
+        state.put(key, None)
         return
     if agent.rows is None:
         raise ConfigurationError(f"the changelog of {agent.name} has rows, but the agent names no codec for them")
     due_ms, version = decode_row_headers(record.headers)
-    state.rows[key] = StoredRow(agent.rows.decode(record.value), due_ms, version)
+    hashed = fingerprint.row_hash(row_key(key), record.value, record.headers)
+    state.put(key, StoredRow(agent.rows.decode(record.value), due_ms, version, hashed))
 
 
 async def _position(

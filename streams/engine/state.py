@@ -9,6 +9,7 @@ import orjson
 from streams.engine.agent import Control
 from streams.engine.digest import NO_HASH
 from streams.engine.errors import EngineError
+from streams.engine.fingerprint import EMPTY, changed
 from streams.engine.records import Headers, Record, Row
 
 POSITION_KEY = b"position"
@@ -75,23 +76,37 @@ def decode_accepted(value: bytes) -> Accepted:
 
 
 class StoredRow(NamedTuple, Generic[Row]):
-    """A row in memory: its value, its timer and how often it was written."""
+    """A row in memory: its value, its timer, how often it was written, and the hash of its changelog record."""
 
     row: Row
     due_ms: int | None
     version: int
+    hash: bytes
 
 
 @dataclass(slots=True)
 class LaneState(Generic[Row, Control]):
-    """A lane's state as of its last committed turn. `is_new` says that it may begin at the start of the log."""
+    """A lane's state as of its last committed turn. `is_new` says that it may begin at the start of the log.
+
+    `fingerprint` is that of `rows`.
+    """
 
     position: Position | None = None
     rows: dict[str, StoredRow[Row]] = field(default_factory=dict[str, StoredRow[Row]])
+    fingerprint: int = EMPTY
     control_document: bytes | None = None
     control: Control | None = None
     accepted: Accepted | None = None
     is_new: bool = False
+
+    def put(self, key: str, stored: StoredRow[Row] | None) -> None:
+        """Stores a row, or forgets it."""
+        was = self.rows.pop(key, None) if stored is None else self.rows.get(key)
+        if stored is not None:
+            self.rows[key] = stored
+        self.fingerprint = changed(
+            self.fingerprint, None if was is None else was.hash, None if stored is None else stored.hash
+        )
 
 
 def row_key(key: str) -> bytes:

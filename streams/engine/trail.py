@@ -8,6 +8,10 @@ from streams.engine.state import Accepted
 
 _VERSION = 1
 
+STATE_DIGEST_EVERY = 16
+"""Turns from one state digest to the next. More often, the trail grows; more rarely, an audit that begins after what
+retention has deleted has longer to go before it knows the lane's rows again."""
+
 
 @dataclass(slots=True)
 class InputRange:
@@ -32,6 +36,7 @@ class TurnRecord:
     outputs: list[tuple[str, int, int]]
     output_digest: str
     entropy: str
+    state_digest: str | None
     decision_version: int
     epoch: int | None
     clock: int
@@ -53,6 +58,7 @@ class TurnRecord:
             "outputs": [{"topic": t, "partition": p, "count": count} for t, p, count in self.outputs],
             "output_digest": self.output_digest,
             "entropy": self.entropy,
+            **({} if self.state_digest is None else {"state_digest": self.state_digest}),
             "decision_version": self.decision_version,
             "epoch": self.epoch,
             "clock": self.clock,

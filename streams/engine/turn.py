@@ -9,7 +9,7 @@ from zlib import crc32
 
 import orjson
 
-from streams.engine import dead_letters, digest
+from streams.engine import dead_letters, digest, fingerprint
 from streams.engine.agent import Agent, Control
 from streams.engine.dead_letters import Kind
 from streams.engine.errors import ConfigurationError, ControlRefusedError, OutputTooLargeError, UnreadableError
@@ -24,7 +24,7 @@ from streams.engine.state import (
     row_headers,
     row_key,
 )
-from streams.engine.trail import InputRange, TurnRecord, trail_key
+from streams.engine.trail import STATE_DIGEST_EVERY, InputRange, TurnRecord, trail_key
 
 TIMER = "lane-timer"
 """The header of a timer's record in its lane's own inbox; its key is the row's."""
@@ -61,13 +61,14 @@ class Turn(Generic[Row, Control]):
     """What one transaction writes, and the state that holds once it has committed.
 
     `batches` maps (topic, partition) to records in order, the changelog and the audit record among them. `changes` are
-    the rows that differ, None where deleted. `fired` are the timers whose records are among the outputs, `rearmed`
-    those that came before their time, with the milliseconds that were missing.
+    the rows that differ, None where deleted, `fingerprint` that of all rows. `fired` are the timers whose records
+    are among the outputs, `rearmed` those that came before their time, with the milliseconds that were missing.
     """
 
     batches: Mapping[tuple[str, int], Sequence[Output]]
     position: Position
     changes: Mapping[str, StoredRow[Row] | None]
+    fingerprint: int
     control_document: bytes | None
     control: Control | None
     fired: Sequence[str]
@@ -81,6 +82,7 @@ class Turn(Generic[Row, Control]):
         state.position = self.position
         state.control_document, state.control = self.control_document, self.control
         state.accepted, state.is_new = None, False
+        state.fingerprint = self.fingerprint
         for key, stored in self.changes.items():
             if stored is None:
                 state.rows.pop(key, None)
@@ -213,7 +215,8 @@ class TurnInProgress(Generic[Row, Control]):
     def finish(self) -> Turn[Row, Control]:
         """Everything that the turn's transaction writes."""
         hashes = [one for group in self._groups.values() for one in group.hashes]
-        trail = self._trail(hashes).encode()
+        rows = self._fingerprint()
+        trail = self._trail(hashes, rows).encode()
         position = Position(self._offsets, self._previous.seq + 1, digest.of_bytes(trail), self.clock_ms)
         batches: dict[tuple[str, int], Sequence[Output]] = {
             at: group.records for at, group in self._groups.items() if group.records
@@ -226,6 +229,7 @@ class TurnInProgress(Generic[Row, Control]):
             batches=batches,
             position=position,
             changes=self._changes,
+            fingerprint=rows,
             control_document=self._control_document,
             control=self._control,
             fired=self._fired,
@@ -359,7 +363,9 @@ class TurnInProgress(Generic[Row, Control]):
         if len(value) + len(key) + _BATCH_OVERHEAD > limit:
             raise OutputTooLargeError(f"a row of {len(value)} bytes does not fit the changelog, whose limit is {limit}")
         self._puts += 1
-        return put.key, StoredRow(put.row, put.due_ms, self._seq * _MAX_PUTS + self._puts), value
+        version = self._seq * _MAX_PUTS + self._puts
+        hashed = fingerprint.row_hash(key, value, row_headers(put.due_ms, version))
+        return put.key, StoredRow(put.row, put.due_ms, version, hashed), value
 
     @property
     def _seq(self) -> int:
@@ -367,6 +373,13 @@ class TurnInProgress(Generic[Row, Control]):
 
     def _stored(self, key: str) -> StoredRow[Row] | None:
         return self._changes[key] if key in self._changes else self._state.rows.get(key)
+
+    def _fingerprint(self) -> int:
+        rows, before = self._state.fingerprint, self._state.rows
+        for key, stored in self._changes.items():
+            was = before.get(key)
+            rows = fingerprint.changed(rows, None if was is None else was.hash, None if stored is None else stored.hash)
+        return rows
 
     def _changelog(self, position: Position) -> list[Output]:
         records: list[Output] = []
@@ -394,8 +407,9 @@ class TurnInProgress(Generic[Row, Control]):
             self._ranges.append(InputRange(topic, first, next_offset, count))
         self._offsets[topic] = next_offset
 
-    def _trail(self, output_hashes: list[bytes]) -> TurnRecord:
+    def _trail(self, output_hashes: list[bytes], rows: int) -> TurnRecord:
         control = self._agent.control
+        has_digest = self._agent.rows is not None and self._seq % STATE_DIGEST_EVERY == 0
         return TurnRecord(
             agent=self._agent.name,
             lane=self._partition,
@@ -410,6 +424,7 @@ class TurnInProgress(Generic[Row, Control]):
             ],
             output_digest=digest.of_hashes(output_hashes),
             entropy=self._draw.hex(),
+            state_digest=fingerprint.digest_of(rows) if has_digest else None,
             decision_version=self._agent.decision_version,
             epoch=control.epoch(self._control) if control and self._control is not None else None,
             clock=self.clock_ms,

@@ -20,6 +20,7 @@ from streams.engine.client import EngineSettings
 from streams.engine.records import Record
 from streams.installation import Installation
 from tests.reliability.deliberation_proof import Proof
+from tests.support.audited import assert_audited
 from tests.support.broker import Broker, engine_settings
 from tests.support.deliberated import registry
 from tests.support.eventually import eventually
@@ -228,6 +229,7 @@ class DeliberationStorm(Lifetime):
         proof = await self._proof()
         wrong = [*proof.wrongs()]
         assert not wrong, f"{len(wrong)} things are wrong:\n" + "\n".join(wrong[:30])
+        await assert_audited(self.settings)
         return proof.figures()
 
     async def _proof(self) -> Proof:

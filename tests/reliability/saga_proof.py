@@ -291,6 +291,7 @@ class Proof:
                     lane,
                     outputs=list(map(self._naming.topic, written)),
                     inbox_timers=inbox,
+                    changelog=self._naming.own(topics.ORCHESTRATOR).changelog,
                 )
             except AssertionError as error:
                 yield f"audit: {error}"

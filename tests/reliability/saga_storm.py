@@ -20,6 +20,7 @@ from streams.errors import StreamsError
 from streams.installation import Installation
 from tests.reliability.saga_board import Board
 from tests.reliability.saga_proof import Proof
+from tests.support.audited import assert_audited
 from tests.support.broker import Broker, engine_settings
 from tests.support.eventually import eventually
 from tests.support.kafka import producer, read_topics
@@ -216,6 +217,7 @@ class SagaStorm(Lifetime):
         wrong = [*self._wrong, *proof.wrongs()]
         shown = "\n".join(wrong[:30])
         assert not wrong, f"{len(wrong)} things are wrong:\n{shown}\n{proof.stories(wrong)}"
+        await assert_audited(self.settings)
         return proof.figures()
 
     def account(self) -> str:

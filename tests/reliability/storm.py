@@ -21,6 +21,7 @@ from streams.engine.client import EngineSettings
 from streams.engine.records import Record
 from streams.engine.restore import restore
 from streams.engine.turn import TIMER
+from tests.support.audited import assert_audited
 from tests.support.broker import Broker, engine_settings
 from tests.support.eventually import eventually
 from tests.support.groups import delete_group
@@ -225,6 +226,7 @@ class Storm(Lifetime):
         self._order_is_kept(read)
         self._the_trail_accounts_for_all(read)
         await self.state_equals_the_fold()
+        await assert_audited(self.settings, windowed_counter(PREFIX, WINDOW_MS))
         return ended
 
     def account(self) -> str:
@@ -297,6 +299,7 @@ class Storm(Lifetime):
                     outputs=[*written, own],
                     inbox_timers=self.names.inbox,
                     lane_of=lane_of_triage if agent == topics.TRIAGE else source_partition,
+                    changelog=self.names.own.changelog if agent == NAME else None,
                 )
                 inbox = inboxes[agent]
                 last = read[inbox][lane][-1].offset

@@ -1,6 +1,7 @@
 """An audit of the trail that shares no code with the engine: hashes, digests, chain and ranges from the contract."""
 
 import hashlib
+import json
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -16,12 +17,16 @@ def record_hash(record: Record, *, with_offset: bool) -> bytes:
     topic = record.topic.encode()
     image = len(topic).to_bytes(4, "big") + topic + record.partition.to_bytes(4, "big")
     image += record.offset.to_bytes(8, "big") if with_offset else b""
+    return hashlib.sha256(image + _fields(record)).digest()
+
+
+def _fields(record: Record) -> bytes:
     fields = [record.key, record.value]
     for name, content in record.headers:
         fields += [name.encode("utf-8", "surrogateescape"), content]
     numbers = [len(fields), *(-1 if field is None else len(field) for field in fields)]
-    image += b"".join(number.to_bytes(4, "big", signed=True) for number in numbers)
-    return hashlib.sha256(image + b"".join(field for field in fields if field is not None)).digest()
+    lengths = b"".join(number.to_bytes(4, "big", signed=True) for number in numbers)
+    return lengths + b"".join(field for field in fields if field is not None)
 
 
 def digest(records: Iterable[Record], *, with_offset: bool) -> str:
@@ -60,11 +65,13 @@ def verify_lane(
     lane_of: Callable[[Record], int] = source_partition,
     outputs: Iterable[str] = (),
     inbox_timers: str | None = None,
+    changelog: str | None = None,
 ) -> list[AuditRecord]:
     """Recomputes every digest of a lane's trail from the records that are on the topics now.
 
     Ranges are contiguous from 0, each input record is in exactly one, each output record of the lane in exactly one
-    turn. `outputs` are the topics this agent alone writes: all of the lane's records there must be accounted for.
+    turn. `outputs` are the topics this agent alone writes: all of the lane's records there must be accounted for. State
+    digests are recomputed from the changelog, if it is given and still names the turn.
     """
     read = turns(topics, audit, agent, lane)
     at: dict[str, int] = {}
@@ -97,7 +104,36 @@ def verify_lane(
         for partition, records in topics[topic].items():
             mine = [r for r in records if lane_of(r) == lane]
             assert len(mine) == taken.get((topic, partition), 0), f"{agent}/{lane}: {topic}/{partition} has strays"
+    if changelog is not None:
+        verify_states(topics[changelog][lane], read)
     return read
+
+
+def verify_states(changelog: Iterable[Record], read: Sequence[AuditRecord]) -> int:
+    """Recomputes the state digests of turns that a lane's changelog still names; returns how many that were."""
+    digests = {turn.seq: turn.state_digest for turn in read if turn.state_digest is not None}
+    rows: dict[bytes, Record] = {}
+    found = 0
+    for record in changelog:
+        if record.key is not None and record.key.startswith(b"row:"):
+            rows.pop(record.key, None)
+            if record.value is not None:
+                rows[record.key] = record
+        elif record.key == b"position":
+            seq = json.loads(record.value or b"")["seq"]
+            if seq in digests:
+                assert state_digest(rows.values()) == digests[seq], f"the rows after turn {seq}"
+                found += 1
+    return found
+
+
+def state_digest(rows: Iterable[Record]) -> str:
+    """SHA-256 over the sum, modulo 2^4096, of what SHAKE-128 makes of each row's hash in 512 bytes."""
+    total = 0
+    for row in rows:
+        hashed = hashlib.sha256(_fields(row)).digest()
+        total += int.from_bytes(hashlib.shake_128(hashed).digest(512), "big")
+    return hashlib.sha256((total % 2**4096).to_bytes(512, "big")).hexdigest()
 
 
 def _is_timer(record: Record) -> bool:

@@ -1,6 +1,7 @@
 """The audit of recorded turns: it passes over what was decided, and finds and names each way of tampering."""
 
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -13,7 +14,7 @@ from streams.audit.findings import Kind, Open
 from streams.audit.report import Window
 from streams.audit.verdict import Verdict
 from streams.engine.agent import View
-from streams.engine.records import InputRecord, Record
+from streams.engine.records import InputRecord, Put, Record
 from tests.support.deliberated import registry
 from tests.support.product import SAFE_TOOL, UNKNOWN_TOOL, encoded, policy
 from tests.support.recorded import (
@@ -27,6 +28,7 @@ from tests.support.recorded import (
     copy_of,
     installed,
 )
+from tests.support.trail import turns, verify_states
 
 SPINE = (topics.GATEWAY_MESSAGES, topics.TRIAGE)
 IN, INSIDE, OUT, HELD, REJECTED, AUDIT, CONTROL = map(
@@ -68,6 +70,17 @@ def record_deliberation() -> Recorder:
     return lanes
 
 
+def record_many_turns() -> Recorder:
+    """Held items one a turn, and their deadlines: state digests stand in the trail."""
+    lanes = Recorder(*SPINE, topics.DELIBERATOR)
+    lanes.publish(registry())
+    for begin in (0, 40):
+        lanes.send(topics.IN_MESSAGES, *[encoded(n, tool=UNKNOWN_TOOL) for n in range(begin, begin + 40)])
+        lanes.run(most=1)
+        lanes.pass_time(25 * 3_600_000)
+    return lanes
+
+
 @pytest.fixture(scope="module")
 def spine() -> Recorder:
     return record_the_spine()
@@ -76,6 +89,11 @@ def spine() -> Recorder:
 @pytest.fixture(scope="module")
 def deliberation() -> Recorder:
     return record_deliberation()
+
+
+@pytest.fixture(scope="module")
+def many_turns() -> Recorder:
+    return record_many_turns()
 
 
 async def verdict_on(lanes: Recorder, changed: Topics | None = None, **options: Any) -> Verdict:  # noqa: ANN401
@@ -107,6 +125,12 @@ def trail(changed: Topics, agent: str, lane: int) -> list[int]:
     return [index for index, record in enumerate(log) if record.key == f"{agent}/{lane}".encode()]
 
 
+def compacted(log: list[Record], until: int) -> list[Record]:
+    """What compaction leaves: before an offset, of each key the last record there."""
+    last = {record.key: record.offset for record in log if record.offset < until}
+    return [record for record in log if record.offset >= until or last[record.key] == record.offset]
+
+
 # What was not tampered with
 
 
@@ -119,6 +143,25 @@ async def test_a_log_as_the_lanes_wrote_it_is_consistent_and_said_to_be_not_anch
     kept = (INSIDE, OUT, HELD, REJECTED)
     assert verdict.accounted == sum(len(log) for name in kept for log in spine.topics[name].values())
     assert verdict.document()["anchored"] is False
+
+
+def test_state_digests_are_those_of_the_rows_in_the_changelog(many_turns: Recorder) -> None:
+    """By the contract alone: tests.support.trail has no code of the engine."""
+    compared = 0
+    for lane in range(PARTITIONS):
+        read = turns(many_turns.topics, AUDIT, topics.DELIBERATOR, lane)
+        assert [turn.seq for turn in read if turn.state_digest] == list(range(16, len(read) + 1, 16))
+        compared += verify_states(many_turns.topics[NAMING.own(topics.DELIBERATOR).changelog][lane], read)
+    assert compared > 0
+    for agent in SPINE:
+        assert not any(turn.state_digest for turn in turns(many_turns.topics, AUDIT, agent, 0))
+
+
+def test_a_turn_of_timers_alone_has_its_record(deliberation: Recorder) -> None:
+    read = turns(deliberation.topics, AUDIT, topics.DELIBERATOR, 0)
+    alone = [turn for turn in read if not turn.inputs]
+    assert alone
+    assert all([part.topic for part in turn.outputs] == [HELD] for turn in alone)
 
 
 async def test_timers_fire_again_as_the_inbox_tells(deliberation: Recorder) -> None:
@@ -193,6 +236,15 @@ async def test_inputs_that_changed_places_are_named(spine: Recorder) -> None:
     assert words(verdict, Kind.INPUT_REORDERED) == "the records at offsets 4 and 6 have changed places"
 
 
+async def test_inputs_cut_off_at_the_end_are_found(spine: Recorder) -> None:
+    changed = copy_of(spine.topics)
+    del changed[IN][1][-1]
+    verdict = await verdict_on(spine, changed)
+    assert kinds(verdict) == {Kind.INPUT_REMOVED}
+    last = trail(changed, topics.GATEWAY_MESSAGES, 1)
+    assert verdict.findings.first[Kind.INPUT_REMOVED].seq == len(last)
+
+
 async def test_another_time_of_an_input_is_found_where_it_is_the_lanes_time(spine: Recorder) -> None:
     changed = copy_of(spine.topics)
     log = changed[IN][0]
@@ -230,6 +282,12 @@ async def test_a_removed_output_is_found(spine: Recorder) -> None:
     verdict = await verdict_on(spine, changed)
     assert kinds(verdict) == {Kind.OUTPUT_REMOVED}
     assert "key executor" in words(verdict, Kind.OUTPUT_REMOVED)
+
+
+async def test_outputs_cut_off_at_the_end_are_found(spine: Recorder) -> None:
+    changed = copy_of(spine.topics)
+    del (changed[OUT][0] or changed[OUT][1])[-1]
+    assert kinds(await verdict_on(spine, changed)) == {Kind.OUTPUT_REMOVED}
 
 
 async def test_outputs_that_changed_places_are_found(spine: Recorder) -> None:
@@ -311,6 +369,33 @@ async def test_a_removed_a_doubled_and_a_moved_audit_record_break_the_chain(spin
     assert Kind.CHAIN_BROKEN in kinds(await verdict_on(spine, moved))
 
 
+async def test_a_forged_audit_record_put_in_between_is_found_wherever_it_stands(spine: Recorder) -> None:
+    original = spine.topics[AUDIT][0]
+    at = trail(spine.topics, topics.TRIAGE, 0)[2]
+    document = orjson.loads(original[at].value or b"")
+    forgeries = (
+        {"seq": document["seq"], "entropy": "f" * 64},
+        {"seq": document["seq"] + 1, "previous": sha256(original[at].value or b"").hexdigest()},
+        {"seq": document["seq"], "agent": topics.GATEWAY_MESSAGES},
+    )
+    for where in (at, at + 1):
+        for forged in forgeries:
+            changed = copy_of(spine.topics)
+            value = orjson.dumps({**document, **forged})
+            changed[AUDIT][0].insert(where, turned(original[at], value=value))
+            assert Kind.CHAIN_BROKEN in kinds(await verdict_on(spine, changed)), (where, forged)
+
+
+async def test_a_changed_position_in_the_changelog_is_found(spine: Recorder) -> None:
+    changed = copy_of(spine.topics)
+    changelog = changed[NAMING.own(topics.TRIAGE).changelog][0]
+    at = max(index for index, record in enumerate(changelog) if record.key == b"position")
+    document = orjson.loads(changelog[at].value or b"")
+    changelog[at] = turned(changelog[at], value=orjson.dumps({**document, "head": "f" * 64}))
+    verdict = await verdict_on(spine, changed)
+    assert kinds(verdict) == {Kind.CHAIN_BROKEN}
+
+
 async def test_a_cut_tail_is_found_by_the_changelog_or_by_what_the_turns_wrote(spine: Recorder) -> None:
     changed = copy_of(spine.topics)
     del changed[AUDIT][0][trail(changed, topics.TRIAGE, 0)[-1]]
@@ -347,6 +432,33 @@ async def test_a_handler_changed_by_one_constant_is_found_with_what_it_decides_o
     found = verdict.findings.first[Kind.DECISION_DIFFERS]
     assert found.agent == topics.TRIAGE
     assert f"{envelope.CARD}.score was 0, is now 1" in found.words
+
+
+async def test_a_constant_of_the_rules_that_changed_is_found_where_it_decides(
+    spine: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(impact, "_UNKNOWN", "it is not known")
+    verdict = await verdict_on(spine)
+    assert kinds(verdict) == {Kind.DECISION_DIFFERS}
+    assert f"{envelope.CARD}.factors was" in words(verdict, Kind.DECISION_DIFFERS)
+
+
+async def test_a_changed_rule_that_shows_in_rows_alone_is_found_by_the_state_digest(many_turns: Recorder) -> None:
+    deliberator = many_turns.agents[2]
+    handler = deliberator.handler
+
+    def later(view: View[Any, Any], record: Record) -> Any:  # noqa: ANN401
+        return [
+            effect._replace(due_ms=effect.due_ms + 1) if isinstance(effect, Put) and effect.due_ms else effect
+            for effect in handler(view, record)
+        ]
+
+    agents = [*many_turns.agents[:2], replace(deliberator, handler=later)]
+    verdict = await audited(many_turns.topics, agents)
+    assert Kind.DECISION_DIFFERS in kinds(verdict)
+    found = verdict.findings.first[Kind.DECISION_DIFFERS]
+    assert (found.agent, found.seq) == (topics.DELIBERATOR, 16)
+    assert found.words == "turn 16 comes out otherwise in state_digest"
 
 
 async def test_other_bytes_of_the_same_decision_are_told_apart(
@@ -399,6 +511,84 @@ async def test_after_deleted_inputs_a_lane_with_rows_is_not_taken_for_verified(d
     verdict = await verdict_on(deliberation, changed, begins={(HELD, lane): 2})
     assert {Open.INPUTS_DELETED, Open.STATE_UNKNOWN} <= kinds(verdict)
     assert not verdict.findings.differences()
+
+
+async def test_after_deleted_inputs_it_goes_on_from_the_next_state_digest(many_turns: Recorder) -> None:
+    verdict = await verdict_on(many_turns, begins=(gone := {(HELD, 0): 3}))
+    assert kinds(verdict) == {Open.INPUTS_DELETED, Open.OUTPUTS_DELETED, Open.STATE_UNKNOWN}
+    unknown = verdict.findings.count[Open.INPUTS_DELETED] + verdict.findings.count[Open.STATE_UNKNOWN]
+    assert unknown == 16 - verdict.findings.first[Open.INPUTS_DELETED].seq + 1  # type: ignore[operator]
+    changed = copy_of(many_turns.topics)
+    verdicts = changed[NAMING.topic(topics.VERDICTS)]
+    log = verdicts[0] or verdicts[1]
+    log[-1] = turned(log[-1], value=b"{}")
+    verdict = await verdict_on(many_turns, changed, begins=gone)
+    assert Kind.OUTPUT_CHANGED in kinds(verdict)
+
+
+async def test_after_a_deleted_trail_it_goes_on_from_the_next_state_digest(many_turns: Recorder) -> None:
+    changed = copy_of(many_turns.topics)
+    begin = changed[AUDIT][0][trail(changed, topics.DELIBERATOR, 0)[20]].offset
+    changed[AUDIT][0] = [record for record in changed[AUDIT][0] if record.offset >= begin]
+    verdict = await verdict_on(many_turns, changed, begins={(AUDIT, 0): begin}, accounts=False)
+    assert not verdict.findings.differences()
+    lane = next(one for one in verdict.lanes if (one.agent, one.lane) == (topics.DELIBERATOR, 0))
+    assert set(lane.findings.first) == {Open.TRAIL_DELETED, Open.STATE_UNKNOWN}
+    assert lane.findings.count[Open.STATE_UNKNOWN] == 32 - 20
+    assert lane.verified == lane.turns - (32 - 20) > 0
+
+
+async def test_rows_that_compaction_has_taken_are_known_from_a_later_digest(many_turns: Recorder) -> None:
+    changed = copy_of(many_turns.topics)
+    name = NAMING.own(topics.DELIBERATOR).changelog
+    positions = [r.offset for r in changed[name][0] if r.key == b"position"]
+    changed[name][0] = compacted(changed[name][0], until=positions[16])
+    verdict = await verdict_on(many_turns, changed, begins={(HELD, 0): 3})
+    lane = next(one for one in verdict.lanes if (one.agent, one.lane) == (topics.DELIBERATOR, 0))
+    first = lane.findings.first[Open.INPUTS_DELETED].seq
+    unknown = lane.findings.count[Open.INPUTS_DELETED] + lane.findings.count[Open.STATE_UNKNOWN]
+    assert not verdict.findings.differences()
+    assert unknown == 32 - (first or 0) + 1
+
+
+async def test_changed_rows_of_the_changelog_are_not_taken_for_the_state(many_turns: Recorder) -> None:
+    changed = copy_of(many_turns.topics)
+    log = changed[NAMING.own(topics.DELIBERATOR).changelog][0]
+    at = next(index for index, record in enumerate(log) if record.key and record.key.startswith(b"row:"))
+    log[at] = turned(log[at], value=one_byte(log[at].value))
+    verdict = await verdict_on(many_turns, changed, begins={(HELD, 0): 3})
+    lane = next(one for one in verdict.lanes if (one.agent, one.lane) == (topics.DELIBERATOR, 0))
+    first = lane.findings.first[Open.INPUTS_DELETED].seq
+    assert lane.findings.count[Open.INPUTS_DELETED] + lane.findings.count[Open.STATE_UNKNOWN] > 16 - (first or 0) + 1
+    assert not verdict.findings.differences()
+
+
+async def test_a_window_begins_at_the_last_state_digest_before_it(many_turns: Recorder) -> None:
+    """What stands before is not even read: without it nothing is missing."""
+    log = many_turns.topics[AUDIT][0]
+    at = log[trail(many_turns.topics, topics.DELIBERATOR, 0)[40]].timestamp
+    before = turns(many_turns.topics, AUDIT, topics.DELIBERATOR, 0)[31]
+    reached = max(part.to for part in before.inputs if part.topic == HELD)
+    deliberator = [many_turns.agents[2]]
+    window = Window(since_ms=at)
+    verdict = await audited(many_turns.topics, deliberator, begins={(HELD, 0): reached}, window=window)
+    lane = verdict.lanes[0]
+    assert lane.findings.first == {}
+    assert lane.verified == sum(
+        1 for index in trail(many_turns.topics, topics.DELIBERATOR, 0) if log[index].timestamp >= at
+    )
+    verdict = await audited(many_turns.topics, deliberator, begins={(HELD, 0): reached + 1}, window=window)
+    assert Open.INPUTS_DELETED in verdict.lanes[0].findings.first
+
+
+async def test_a_window_of_a_lane_without_rows_begins_where_it_begins(spine: Recorder) -> None:
+    at = trail(spine.topics, topics.TRIAGE, 0)
+    since = spine.topics[AUDIT][0][at[5]].timestamp
+    first = turns(spine.topics, AUDIT, topics.TRIAGE, 0)[5]
+    begins = {(INSIDE, 0): min(part.from_ for part in first.inputs if part.topic == INSIDE)}
+    verdict = await audited(spine.topics, [spine.agents[1]], begins=begins, window=Window(since_ms=since))
+    assert kinds(verdict) == set()
+    assert verdict.lanes[0].verified == len(at) - 5
 
 
 async def test_a_position_that_an_operator_accepted_is_told_apart_and_the_lane_goes_on() -> None:

@@ -66,7 +66,7 @@ def test_a_lone_record_never_waits_and_a_crowd_does() -> None:
 
 @given(st.dictionaries(texts, st.integers(0, 1_000), max_size=50), st.integers(0, 1_000))
 def test_every_timer_that_is_due_is_taken_once(due: dict[str, int], now_ms: int) -> None:
-    rows = {key: StoredRow(key, at, 1) for key, at in due.items()}
+    rows = {key: StoredRow(key, at, 1, b"") for key, at in due.items()}
     timers: Timers[str] = Timers()
     timers.rebuild(rows)
     taken = timers.take_due(now_ms, rows)
@@ -77,7 +77,7 @@ def test_every_timer_that_is_due_is_taken_once(due: dict[str, int], now_ms: int)
 
 
 def test_no_more_than_500_timers_are_taken_at_a_time_and_none_is_lost() -> None:
-    rows = {str(n): StoredRow("", n, 1) for n in range(1_201)}
+    rows = {str(n): StoredRow("", n, 1, b"") for n in range(1_201)}
     timers: Timers[str] = Timers()
     timers.rebuild(rows)
     sizes = [len(timers.take_due(10_000, rows)) for _ in range(4)]
@@ -86,10 +86,10 @@ def test_no_more_than_500_timers_are_taken_at_a_time_and_none_is_lost() -> None:
 
 def test_a_row_that_is_written_again_and_again_does_not_fill_the_heap() -> None:
     timers: Timers[int] = Timers()
-    rows = {"busy": StoredRow(0, 90_000, 0), "still": StoredRow(0, 80_000, 1)}
+    rows = {"busy": StoredRow(0, 90_000, 0, b""), "still": StoredRow(0, 80_000, 1, b"")}
     timers.arm("still", 80_000, 1)
     for version in range(100, 50_000):
-        rows["busy"] = StoredRow(0, 90_000, version)
+        rows["busy"] = StoredRow(0, 90_000, version, b"")
         timers.arm("busy", 90_000, version)
         timers.drop_stale(rows)
         assert len(timers) <= 10_001
@@ -97,10 +97,10 @@ def test_a_row_that_is_written_again_and_again_does_not_fill_the_heap() -> None:
 
 
 def test_timers_of_rows_that_changed_or_went_are_dropped() -> None:
-    rows = {"a": StoredRow("", 5, 1), "b": StoredRow("", 5, 1)}
+    rows = {"a": StoredRow("", 5, 1, b""), "b": StoredRow("", 5, 1, b"")}
     timers: Timers[str] = Timers()
     timers.rebuild(rows)
-    assert timers.take_due(10, {"a": StoredRow("", 50, 2)}) == []
+    assert timers.take_due(10, {"a": StoredRow("", 50, 2, b"")}) == []
 
 
 # State

@@ -1,0 +1,31 @@
+"""The audit of an installation on a broker: what `acgs audit verify` does, with agents beside the product's."""
+
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from schemas import topics
+from streams import agents
+from streams.agents.naming import Naming
+from streams.audit.kafka_log import KafkaLog, installed, moment
+from streams.audit.verdict import Verdict
+from streams.audit.verifying import verify
+from streams.engine.agent import Agent
+from streams.engine.client import EngineSettings
+from streams.metrics import Measures
+
+
+async def audit_of(settings: EngineSettings, *others: Agent[Any, Any]) -> Verdict:
+    """The verdict on every lane of every agent."""
+    facts = await installed(settings)
+    every = [*agents.build((), Naming(settings.prefix), Measures(CollectorRegistry())), *others]
+    lanes = range(facts.partitions[facts.naming.topic(topics.CONTROL)])
+    async with KafkaLog(settings, await moment(settings, facts)) as log:
+        return await verify(log, facts, every, lanes=lanes)
+
+
+async def assert_audited(settings: EngineSettings, *others: Agent[Any, Any]) -> None:
+    """Every turn of every lane comes out as recorded, and nothing is on the topics besides."""
+    verdict = await audit_of(settings, *others)
+    assert not verdict.findings.first, verdict.findings.first
+    assert verdict.verified == verdict.turns > 0
