@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
-from streams.audit.cells import Cells
+from streams.audit.cells import Cells, Present
 from streams.audit.findings import Finding, Kind, position
 from streams.audit.log import Log, Place
 from streams.audit.report import LaneReport
@@ -18,14 +18,15 @@ _BESIDE = 500
 async def unaccounted(log: Log, places: Sequence[Place], lanes: Sequence[LaneReport]) -> AsyncIterator[Finding | int]:
     """How many records each partition has, and a finding for each that has more than the turns have written."""
     for place in places:
+        present = await _present(log, place, lanes)
         cells = Cells()
+        cells.take(present.cells)
         unresolved = 0
         for lane in lanes:
             unresolved += lane.unresolved.get(place, 0)
             if place in lane.claims:
                 cells.take(lane.claims[place])
-        present = await _count(log, place, cells)
-        yield present
+        yield present.count
         if cells.left > unresolved:
             found = await _finding(log, place, cells, cells.left - unresolved, is_certain=unresolved == 0)
             yield (
@@ -33,13 +34,13 @@ async def unaccounted(log: Log, places: Sequence[Place], lanes: Sequence[LaneRep
             )
 
 
-async def _count(log: Log, place: Place, cells: Cells) -> int:
-    present, settled = 0, log.settled(place)
-    async for records in log.read(place, log.begin(place)):
-        for record in records:
-            if record.offset < settled:
-                cells.add(record.offset)
-                present += 1
+async def _present(log: Log, place: Place, lanes: Sequence[LaneReport]) -> Present:
+    """What is there: as far as a lane has counted on its way, and then the rest."""
+    counted = [lane.present[place] for lane in lanes if place in lane.present]
+    present = max(counted, key=lambda one: one.next, default=Present(log.begin(place)))
+    settled = log.settled(place)
+    async for records in log.read(place, present.next):
+        present.add(records, settled)
     return present
 
 

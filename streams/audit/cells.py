@@ -1,6 +1,9 @@
 """Which records of a partition no turn accounts for, in memory that does not grow with the log."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from streams.engine.records import Record
 
 _CELLS = 1024
 
@@ -17,10 +20,13 @@ class Cells:
     def __init__(self) -> None:
         self.counts, self.sums = [0] * _CELLS, [0] * _CELLS
 
-    def add(self, offset: int) -> None:
-        """A record is there."""
-        self.counts[offset % _CELLS] += 1
-        self.sums[offset % _CELLS] += offset
+    def add(self, offsets: Iterable[int]) -> None:
+        """Records are there."""
+        counts, sums = self.counts, self.sums
+        for offset in offsets:
+            cell = offset % _CELLS
+            counts[cell] += 1
+            sums[cell] += offset
 
     def remove(self, offset: int) -> None:
         """A turn has written the record there."""
@@ -45,3 +51,21 @@ class Cells:
         for cell, (count, total) in enumerate(zip(self.counts, self.sums, strict=True)):
             if count == 1 and total % _CELLS == cell and total >= 0:
                 yield total
+
+
+@dataclass(slots=True)
+class Present:
+    """The records of a partition up to the offset `next`: their cells and how many they are."""
+
+    next: int
+    cells: Cells = field(default_factory=Cells)
+    count: int = 0
+
+    def add(self, records: Sequence[Record], until: int) -> None:
+        """Counts the records that follow, if they stand before an offset."""
+        if not records:
+            return
+        offsets = [record.offset for record in records if record.offset < until]
+        self.cells.add(offsets)
+        self.count += len(offsets)
+        self.next = records[-1].offset + 1

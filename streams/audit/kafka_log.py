@@ -2,8 +2,9 @@
 
 import asyncio
 import time
+from collections import OrderedDict, defaultdict
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +19,7 @@ from streams.engine.client import Consumer, EngineSettings, TopicPartition
 from streams.engine.records import Record
 
 _POLL_MS = 200
+_BATCHES_KEPT = 24
 _ASK_EVERY_S = 0.05
 
 
@@ -34,13 +36,22 @@ class Moment:
     ends: Mapping[Place, int]
 
 
+_Batch = tuple[Sequence[Record], int]
+"""Records, and the position after them."""
+
+
 class KafkaLog:
-    """Reads committed records up to the ends of the moment. An async context manager; its consumers end with it."""
+    """Reads committed records up to the ends of the moment. An async context manager; its consumers end with it.
+
+    What lanes wrote is read by each lane that may have written it, at much the same time: the last batches are kept.
+    """
 
     def __init__(self, settings: EngineSettings, moment: Moment) -> None:
         self._settings, self._moment = settings, moment
         self._every: list[Consumer] = []
         self._idle: list[Consumer] = []
+        self._kept: OrderedDict[tuple[Place, int], _Batch] = OrderedDict()
+        self._shared: defaultdict[Place, _Shared] = defaultdict(_Shared)
 
     async def __aenter__(self) -> Self:
         return self
@@ -65,30 +76,37 @@ class KafkaLog:
             BrokerError: the broker cannot be reached or refuses, or says nothing for 30 s although there is more.
         """
         end = self._moment.ends.get(place, 0)
-        if since >= end:
-            return
-        with told_errors(self._settings):
-            consumer = self._idle.pop() if self._idle else await self._started()
-            try:
-                async for records in self._records(consumer, place, since, end):
-                    yield records
-            finally:
-                self._idle.append(consumer)
+        at = max(since, self.begin(place))
+        shared = self._shared[place]
+        shared.using += 1
+        try:
+            with told_errors(self._settings):
+                while at < end:
+                    records, at = self._kept.get((place, at)) or await self._batch(shared, place, at)
+                    yield records if records and records[-1].offset < end else [r for r in records if r.offset < end]
+        finally:
+            shared.using -= 1
+            if not shared.using:
+                self._idle += [reader.consumer for reader in shared.readers]
+                shared.readers.clear()
 
-    async def _records(
-        self, consumer: Consumer, place: Place, since: int, end: int
-    ) -> AsyncGenerator[Sequence[Record], None]:
-        partition = client.topic_partition(*place)
-        consumer.assign([partition])
-        consumer.seek(partition, max(since, self.begin(place)))
-        heard = time.monotonic()
-        while await consumer.position(partition) < end:
-            records = (await consumer.getmany(partition, timeout_ms=_POLL_MS)).get(partition, [])
-            if records:
-                yield records if records[-1].offset < end else [r for r in records if r.offset < end]
-                heard = time.monotonic()
-            elif time.monotonic() - heard > SILENT_S:
-                raise TimeoutError(f"nothing more of {place[0]}/{place[1]} for {SILENT_S:.0f} s")
+    async def _batch(self, shared: "_Shared", place: Place, at: int) -> _Batch:
+        async with shared.lock:
+            kept = self._kept.get((place, at))
+            if kept is None:
+                kept = self._kept[place, at] = await (await self._reader(shared, place, at)).fetch(at)
+                if len(self._kept) > _BATCHES_KEPT:
+                    self._kept.popitem(last=False)
+        return kept
+
+    async def _reader(self, shared: "_Shared", place: Place, at: int) -> "_Reader":
+        """The consumer that stands there, else one of as many as there are who read the partition."""
+        for reader in shared.readers:
+            if reader.at == at:
+                return reader
+        if len(shared.readers) < shared.using:
+            shared.readers.append(_Reader(place, self._idle.pop() if self._idle else await self._started()))
+        return min(shared.readers, key=lambda reader: reader.at)
 
     async def _started(self) -> Consumer:
         consumer = client.reader(self._settings)
@@ -96,6 +114,38 @@ class KafkaLog:
         async with asyncio.timeout(self._settings.turn_timeout.total_seconds()):
             await consumer.start()
         return consumer
+
+
+class _Reader:
+    """A consumer of one partition. `at` is where it stands."""
+
+    def __init__(self, place: Place, consumer: Consumer) -> None:
+        self.consumer, self.at = consumer, -1
+        self._partition = client.topic_partition(*place)
+        consumer.assign([self._partition])
+
+    async def fetch(self, at: int) -> _Batch:
+        """What there is next from an offset on: records, or only markers."""
+        if at != self.at:
+            self.consumer.seek(self._partition, at)
+        heard = time.monotonic()
+        while True:
+            records = (await self.consumer.getmany(self._partition, timeout_ms=_POLL_MS)).get(self._partition, [])
+            self.at = await self.consumer.position(self._partition)
+            if self.at > at:
+                return records, self.at
+            if time.monotonic() - heard > SILENT_S:
+                topic, partition = self._partition
+                raise TimeoutError(f"nothing more of {topic}/{partition} for {SILENT_S:.0f} s")
+
+
+@dataclass(slots=True)
+class _Shared:
+    """The consumers of one partition, for all who read it at the moment."""
+
+    using: int = 0
+    readers: list[_Reader] = field(default_factory=list[_Reader])
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 async def installed(settings: EngineSettings) -> InstalledTopics:

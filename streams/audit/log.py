@@ -1,7 +1,7 @@
 """What a verifier reads: a log whose ends stand still, from a broker or from memory."""
 
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Protocol
 
 from streams.engine.records import Record
@@ -54,10 +54,13 @@ class MemoryLog:
 
 
 class Cursor:
-    """Reads a partition forward, with a look ahead. `ahead` is what was read and not yet dropped."""
+    """Reads a partition forward, with a look ahead. `ahead` is what was read and not yet dropped.
 
-    def __init__(self, log: Log, place: Place) -> None:
-        self._log, self.place = log, place
+    `on_records` is called with each batch read.
+    """
+
+    def __init__(self, log: Log, place: Place, on_records: Callable[[Sequence[Record]], None] = lambda _: None) -> None:
+        self._log, self.place, self._on_records = log, place, on_records
         self._at = log.begin(place)
         self._source: AsyncGenerator[Sequence[Record], None] | None = None
         self.ahead: deque[Record] = deque()
@@ -74,6 +77,7 @@ class Cursor:
                 self.ended = True
                 break
             if records:
+                self._on_records(records)
                 self.ahead.extend(records)
                 return True
         return False

@@ -1,6 +1,6 @@
 """What a lane wrote to one partition: each record found again, in order, among those of other writers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from streams.audit.log import Cursor, Log, Place
@@ -50,8 +50,8 @@ class Matched:
 class Written:
     """One partition that a lane writes to, read beside the lane's turns."""
 
-    def __init__(self, log: Log, place: Place) -> None:
-        self._cursor = Cursor(log, place)
+    def __init__(self, log: Log, place: Place, on_records: Callable[[Sequence[Record]], None] = lambda _: None) -> None:
+        self._cursor = Cursor(log, place, on_records)
         self.place = place
         self._has_lost_its_start = log.begin(place) > 0
         self._first_ms: int | None = None
@@ -68,14 +68,17 @@ class Written:
         taken: set[int] = set()
         lost: list[int] = []
         at = 0
+        ahead = self._cursor.ahead
         for number, image in enumerate(images):
-            index = await self._index_of(image, at, at_ms + WITHIN_MS)
+            index: int | None = at
+            if at >= len(ahead) or not _is(ahead[at], image):  # else it stands where it should, as nearly all do
+                index = await self._index_of(image, at, at_ms + WITHIN_MS)
             if index is None:
                 lost.append(number)
                 told.records.append(None)
                 continue
             taken.add(index)
-            record = self._cursor.ahead[index]
+            record = ahead[index]
             told.found.append(record.offset)
             told.records.append(record)
             at = index + 1
@@ -83,7 +86,7 @@ class Written:
             self._explain(told, images, lost, taken, at_ms)
             at = max((index + 1 for index in taken), default=at)
         for _ in range(at):
-            self._cursor.ahead.popleft()
+            ahead.popleft()
         return told
 
     async def timers(self, count: int, at_ms: int) -> list[str]:

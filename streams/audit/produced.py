@@ -5,7 +5,7 @@ from typing import Any
 
 from schemas.audit import AuditRecord
 from streams.audit import comparing
-from streams.audit.cells import Cells
+from streams.audit.cells import Cells, Present
 from streams.audit.findings import Kind, Open, position
 from streams.audit.log import Place
 from streams.audit.outputs import Matched, Written
@@ -51,7 +51,7 @@ class Produced:
         """Finds records of a turn, and claims them."""
         lane = self._lane
         told = await self.written_to(place).find(outputs, at_ms)
-        if lane.facts.is_lanes_alone(place[0]) and lane.window.is_everything:
+        if lane.accounts_for(place[0]):
             cells = lane.report.claims.setdefault(place, Cells())
             settled = lane.log.settled(place)
             for offset in told.claimed:
@@ -62,8 +62,19 @@ class Produced:
     def written_to(self, place: Place) -> Written:
         """The reader of one partition."""
         if place not in self._written:
-            self._written[place] = Written(self._lane.log, place)
+            self._written[place] = self._counting(place) if self._counts(place) else Written(self._lane.log, place)
         return self._written[place]
+
+    def _counts(self, place: Place) -> bool:
+        """Whether to count what is there on the way: of all the lanes that read a partition, one of each agent does."""
+        lane = self._lane
+        return place[1] == lane.lane and lane.accounts_for(place[0])
+
+    def _counting(self, place: Place) -> Written:
+        lane = self._lane
+        present = lane.report.present[place] = Present(lane.log.begin(place))
+        settled = lane.log.settled(place)
+        return Written(lane.log, place, lambda records: present.add(records, settled))
 
     async def close(self) -> None:
         """Lets go of the readers."""

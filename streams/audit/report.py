@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from schemas.audit import AuditRecord
-from streams.audit.cells import Cells
+from streams.audit.cells import Cells, Present
 from streams.audit.findings import Finding, Findings, Kind, Open
 from streams.audit.log import Place
 
@@ -29,7 +29,8 @@ class Window:
 class LaneReport:
     """What came of one lane. `verified` are turns of which everything was compared and the same.
 
-    `claims` are the records found that its turns wrote, `unresolved` how many it wrote that were not looked for.
+    `claims` are the records found that its turns wrote, `unresolved` how many it wrote that were not looked for,
+    `present` the records of all writers that were seen on the way.
     """
 
     agent: str
@@ -42,6 +43,7 @@ class LaneReport:
     has_lost_turns: bool = False
     findings: Findings = field(default_factory=Findings)
     claims: dict[Place, Cells] = field(default_factory=dict[Place, Cells])
+    present: dict[Place, Present] = field(default_factory=dict[Place, Present])
     unresolved: dict[Place, int] = field(default_factory=dict[Place, int])
 
     def say(self, kind: Kind | Open, seq: int | None, words: str, at: str | None) -> None:

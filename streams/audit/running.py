@@ -10,7 +10,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from schemas import topics
-from streams import agents
+from streams import agents, loop
 from streams.audit.anchoring import Checkpoints
 from streams.audit.facts import InstalledTopics
 from streams.audit.kafka_log import KafkaLog, Moment, installed, moment
@@ -20,6 +20,7 @@ from streams.audit.verdict import Verdict
 from streams.audit.verifying import EVERYTHING, conclude
 from streams.engine.agent import Agent
 from streams.engine.client import EngineSettings
+from streams.engine.worker import settle_garbage
 from streams.metrics import Measures
 from streams.settings import Settings
 
@@ -81,16 +82,16 @@ def run(
         StreamsError: a file of checkpoints cannot be read.
     """
     engine = settings.engine(client_id=_CLIENT)
-    facts, now = asyncio.run(_look(engine))
+    facts, now = loop.run(_look(engine))
     count = facts.partitions[facts.naming.topic(topics.CONTROL)]
     names = selection.agents or topics.LANE_AGENTS
     lanes = [lane for lane in range(count) if not selection.lanes or lane in selection.lanes]
     jobs = [_Job(settings, facts, now, name, lane, selection.window) for name in names for lane in lanes]
     if workers == 1 or not jobs:
-        reports = asyncio.run(_in_this_process(engine, jobs, on_progress)) if jobs else []
+        reports = loop.run(_in_this_process(engine, jobs, on_progress)) if jobs else []
     else:
         reports = _at_once(jobs, workers, on_progress)
-    return asyncio.run(_conclude(engine, facts, now, reports, checkpoints, accounts=selection.is_everything))
+    return loop.run(_conclude(engine, facts, now, reports, checkpoints, accounts=selection.is_everything))
 
 
 async def _look(engine: EngineSettings) -> tuple[InstalledTopics, Moment]:
@@ -169,7 +170,8 @@ def _in_a_process(job: _Job) -> LaneReport:
         async with KafkaLog(job.settings.engine(client_id=_CLIENT), job.moment) as log:
             return await _verify(log, job, on_turns)
 
-    return asyncio.run(verify())
+    settle_garbage()
+    return loop.run(verify())
 
 
 async def _verify(log: KafkaLog, job: _Job, on_turns: Callable[[int], None]) -> LaneReport:

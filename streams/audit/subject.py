@@ -40,6 +40,10 @@ class Subject:
         """The key of the lane's audit records."""
         return trail_key(self.agent.name, self.lane)
 
+    def accounts_for(self, topic: str) -> bool:
+        """Whether each record there must be some turn's."""
+        return self.facts.is_lanes_alone(topic) and self.window.is_everything
+
     def at(self, entry: Entry) -> str:
         """Where an audit record stands."""
         return position(self.audit, entry.offset)

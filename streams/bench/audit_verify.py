@@ -16,6 +16,7 @@ from streams.bench import product, traffic
 from streams.bench.product import PARTITIONS
 from streams.bench.result import Result
 from streams.engine.client import EngineSettings
+from streams.engine.worker import settle_garbage
 from streams.settings import Settings
 
 _POLL_S = 0.2
@@ -86,6 +87,7 @@ def _apart(settings: Settings) -> _Verified:
 
 
 def _verify(settings: Settings) -> _Verified:
+    settle_garbage()
     began, cpu = time.perf_counter(), time.process_time()
     verdict = verify(settings, Selection(), workers=1)
     took = time.perf_counter() - began, time.process_time() - cpu

@@ -18,6 +18,7 @@ from streams.cli.audit_search import index, search
 from streams.cli.output import clean, count, say, screen, show_table, write_line
 from streams.cli.session import settings
 from streams.cli.times import moment
+from streams.engine.worker import settle_garbage
 from streams.notary import settings as notary_settings
 from streams.notary.chain import by_id
 
@@ -104,6 +105,7 @@ def verify(
       acgs audit verify --checkpoint checkpoints.jsonl --notary-key 'xnAzFYwTsrmgg0y3LKgMOI0r5ubSKALJ5+GZ2VUpNhk='
       acgs audit verify --json | jq '.differences[] | {kind, agent, lane, turn, at, says}'
     """
+    settle_garbage()
     selection = Selection(agents, lanes, Window(since, until))
     checkpoints = _checkpoints(files, public_keys)
     with _progress() as on_progress:

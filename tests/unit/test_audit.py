@@ -647,8 +647,7 @@ async def test_a_removed_timer_is_found_as_what_was_written_and_what_was_read(de
 
 def test_cells_tell_the_offsets_nobody_claims() -> None:
     cells, others = Cells(), Cells()
-    for offset in range(10_000):
-        cells.add(offset)
+    cells.add(range(10_000))
     for offset in range(10_000):
         if offset not in {17, 4_711}:
             others.remove(offset)
