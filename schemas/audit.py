@@ -67,3 +67,17 @@ class AuditRecord(Contract):
     epoch: Annotated[int, Field(ge=1)] | None
     clock: Count
     accepted: AcceptedPosition | None = None
+
+
+class ErasedRecord(Contract):
+    """A record that had to be erased, and the hashes that it left: as one that was read, and as one that was written.
+
+    Both are SHA-256 as in the audit record; the first is taken over its offset too. One that is not known is left out:
+    a turn that read, or wrote, the record is then one whose record is missing.
+    """
+
+    topic: str
+    partition: Count
+    offset: Count
+    input_hash: Sha256 | None = None
+    output_hash: Sha256 | None = None

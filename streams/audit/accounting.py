@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from streams.audit.cells import Cells, Present
+from streams.audit.facts import InstalledTopics
 from streams.audit.findings import Finding, Kind, position
 from streams.audit.log import Log, Place
+from streams.audit.redriven import account, redriven
 from streams.audit.report import LaneReport
 from streams.engine.records import Record
 
@@ -15,8 +17,14 @@ _BESIDE = 500
 """How many offsets to both sides are searched for the record that an added one is a copy of."""
 
 
-async def unaccounted(log: Log, places: Sequence[Place], lanes: Sequence[LaneReport]) -> AsyncIterator[Finding | int]:
-    """How many records each partition has, and a finding for each that has more than the turns have written."""
+async def unaccounted(
+    log: Log, facts: InstalledTopics, places: Sequence[Place], lanes: Sequence[LaneReport]
+) -> AsyncIterator[Finding | int]:
+    """How many records each partition has, and a finding for each that has more than the turns have written.
+
+    Those that an operator redrove from a dead letter, as its resolution says, are none of them.
+    """
+    again = await redriven(log, facts)
     for place in places:
         present = await _present(log, place, lanes)
         cells = Cells()
@@ -27,6 +35,8 @@ async def unaccounted(log: Log, places: Sequence[Place], lanes: Sequence[LaneRep
             if place in lane.claims:
                 cells.take(lane.claims[place])
         yield present.count
+        if cells.left > unresolved and place in again:
+            await account(log, place, again[place], cells)
         if cells.left > unresolved:
             found = await _finding(log, place, cells, cells.left - unresolved, is_certain=unresolved == 0)
             yield (

@@ -34,6 +34,7 @@ class Open(StrEnum):
     INPUTS_DELETED = "inputs-deleted"
     OUTPUTS_DELETED = "outputs-deleted"
     TRAIL_DELETED = "trail-deleted"
+    ERASED = "erased"
     STATE_UNKNOWN = "state-unknown"
     ACCEPTED = "accepted-by-operator"
     NO_POSITION = "no-position"
@@ -61,6 +62,7 @@ MEANING: dict[Kind | Open, str] = {
     Open.INPUTS_DELETED: "retention has deleted the inputs",
     Open.OUTPUTS_DELETED: "retention has deleted the outputs; that the decision comes out as recorded was verified",
     Open.TRAIL_DELETED: "the first audit records of the lane are deleted",
+    Open.ERASED: "records that a turn read or wrote were erased; the hashes that they left are those of the trail",
     Open.STATE_UNKNOWN: "the state that was decided upon cannot be derived, because of what stands before",
     Open.ACCEPTED: "an operator put the lane to another position by hand",
     Open.NO_POSITION: "the lane's changelog has no position to hold the trail's end to",

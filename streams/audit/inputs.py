@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from schemas.audit import AuditRecord
+from streams.audit.erased import Erased
 from streams.audit.findings import Kind, position
 from streams.audit.log import Cursor, Log
 from streams.engine import digest
@@ -46,6 +47,19 @@ class Inputs:
         if topic not in self._cursors:
             self._cursors[topic] = Cursor(self._log, (topic, self._lane))
         return self._cursors[topic]
+
+
+def fits_with_erased(turn: AuditRecord, ranges: Sequence[Range], erased: Erased) -> bool:
+    """Whether the records that are left, with the hashes of the erased ones in their places, are what the turn read."""
+    hashes: list[bytes] = []
+    for part, found in zip(turn.inputs, ranges, strict=True):
+        gone = erased.inputs.get((part.topic, part.partition), {})
+        all_of_it = {record.offset: _hash(record) for record in found.records}
+        all_of_it |= {offset: hashed for offset, hashed in gone.items() if part.from_ <= offset < part.to}
+        if len(all_of_it) != part.count:
+            return False
+        hashes += [all_of_it[offset] for offset in sorted(all_of_it)]
+    return digest.of_hashes(hashes) == turn.input_digest
 
 
 def differences(turn: AuditRecord, ranges: Sequence[Range]) -> list[Told]:

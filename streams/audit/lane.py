@@ -10,6 +10,7 @@ from streams.audit import chain, inputs
 from streams.audit.again import Again
 from streams.audit.apart import Different, tell_apart
 from streams.audit.entries import Entry, entries, expected_hash, last_position
+from streams.audit.erased import NOTHING, Erased
 from streams.audit.facts import TopicFacts
 from streams.audit.findings import Kind, Open
 from streams.audit.log import Log
@@ -37,14 +38,15 @@ class LaneAudit:
         facts: TopicFacts,
         *,
         window: Window | None = None,
+        erased: Erased = NOTHING,
         on_turns: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._lane = subject(agent, lane, log, facts, window or Window())
+        self._lane = subject(agent, lane, log, facts, window=window or Window(), erased=erased)
         self._report, self._on_turns = self._lane.report, on_turns
-        self._inputs = inputs.Inputs(log, lane)
+        self._inputs = inputs.Inputs(self._lane.log, lane)
         self._produced = Produced(self._lane)
         self._again = Again(self._lane, self._produced)
-        self._rebuilt = Rebuilt(log, (agent.topics.changelog, lane))
+        self._rebuilt = Rebuilt(self._lane.log, (agent.topics.changelog, lane))
         self._passes_over_until = 0
 
     async def run(self) -> LaneReport:
@@ -140,6 +142,11 @@ class LaneAudit:
             self._skip(entry, turn, Open.INPUTS_DELETED, gone)
             return
         ranges = await self._inputs.of(turn)
+        erased = lane.erased.read_by(turn) if lane.erased.inputs else 0
+        if erased and inputs.fits_with_erased(turn, ranges, lane.erased):
+            words = f"{erased} of the records that the turn read; with their hashes it is what it read"
+            self._skip(entry, turn, Open.ERASED, words)
+            return
         await self._again.adopt_control(turn)
         if not lane.knows_state:
             self._only_inputs(entry, turn, ranges)

@@ -1,10 +1,12 @@
 """What a lane wrote to one partition: each record found again, in order, among those of other writers."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from streams.audit.erased import NOTHING, Erased
 from streams.audit.log import Cursor, Log, Place
-from streams.engine import dead_letters
+from streams.engine import dead_letters, digest
 from streams.engine.records import Headers, Record
 from streams.engine.turn import TIMER, Output
 
@@ -23,7 +25,7 @@ class Matched:
     """What became of the records that a turn should have written to one partition.
 
     `found` are offsets in order. `changed` pairs a record with the one that stands in its place. `missing` are nowhere,
-    `gone` may have been deleted by retention, `unsought` were not looked for.
+    `gone` may have been deleted by retention, `erased` have left their hashes, `unsought` were not looked for.
     """
 
     found: list[int] = field(default_factory=list[int])
@@ -32,12 +34,13 @@ class Matched:
     changed: list[tuple[Image, Record]] = field(default_factory=list[tuple[Image, Record]])
     missing: list[Image] = field(default_factory=list[Image])
     gone: int = 0
+    erased: int = 0
     unsought: int = 0
 
     @property
     def is_as_written(self) -> bool:
         """Whether every record is there, in order, unchanged."""
-        return not (self.missing or self.changed or self.reordered or self.gone or self.unsought)
+        return not (self.missing or self.changed or self.reordered or self.gone or self.erased or self.unsought)
 
     @property
     def claimed(self) -> Iterator[int]:
@@ -50,7 +53,16 @@ class Matched:
 class Written:
     """One partition that a lane writes to, read beside the lane's turns."""
 
-    def __init__(self, log: Log, place: Place, on_records: Callable[[Sequence[Record]], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        log: Log,
+        place: Place,
+        *,
+        erased: Erased = NOTHING,
+        on_records: Callable[[Sequence[Record]], None] = lambda _: None,
+    ) -> None:
+        self._erased = Counter(erased.outputs.get(place, {}).values())
+        self._prefix = digest.partition_prefix(*place)
         self._cursor = Cursor(log, place, on_records)
         self.place = place
         self._has_lost_its_start = log.begin(place) > 0
@@ -70,6 +82,10 @@ class Written:
         at = 0
         ahead = self._cursor.ahead
         for number, image in enumerate(images):
+            if self._erased and self._is_erased(image):
+                told.erased += 1
+                told.records.append(None)
+                continue
             index: int | None = at
             if at >= len(ahead) or not _is(ahead[at], image):  # else it stands where it should, as nearly all do
                 index = await self._index_of(image, at, at_ms + WITHIN_MS)
@@ -88,6 +104,13 @@ class Written:
         for _ in range(at):
             ahead.popleft()
         return told
+
+    def _is_erased(self, image: Image) -> bool:
+        key, value, headers = image
+        hashed = digest.sha256(digest.output_image(self._prefix, key, headers, value))
+        is_erased = self._erased[hashed] > 0
+        self._erased[hashed] -= is_erased
+        return is_erased
 
     async def timers(self, count: int, at_ms: int) -> list[str]:
         """The rows of the next timers in this inbox, at most `count`: the ones that a turn of that time fired."""

@@ -62,7 +62,11 @@ class Produced:
     def written_to(self, place: Place) -> Written:
         """The reader of one partition."""
         if place not in self._written:
-            self._written[place] = self._counting(place) if self._counts(place) else Written(self._lane.log, place)
+            self._written[place] = (
+                self._counting(place)
+                if self._counts(place)
+                else Written(self._lane.log, place, erased=self._lane.erased)
+            )
         return self._written[place]
 
     def _counts(self, place: Place) -> bool:
@@ -74,7 +78,7 @@ class Produced:
         lane = self._lane
         present = lane.report.present[place] = Present(lane.log.begin(place))
         settled = lane.log.settled(place)
-        return Written(lane.log, place, lambda records: present.add(records, settled))
+        return Written(lane.log, place, erased=lane.erased, on_records=lambda records: present.add(records, settled))
 
     async def close(self) -> None:
         """Lets go of the readers."""
@@ -93,6 +97,8 @@ class Produced:
             say(Kind.OUTPUT_REORDERED, turn.seq, words, position(place, record.offset))
         if told.gone:
             say(Open.OUTPUTS_DELETED, turn.seq, f"{told.gone} records of the turn", where)
+        if told.erased:
+            say(Open.ERASED, turn.seq, f"{told.erased} records that the turn wrote", where)
         if told.unsought:
             words = f"{told.unsought} records of the turn were not looked for after so many that are missing"
             say(Kind.OUTPUT_REMOVED, turn.seq, words, where)

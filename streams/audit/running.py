@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from schemas import topics
 from streams import agents, loop
 from streams.audit.anchoring import Checkpoints
+from streams.audit.erased import NOTHING, Erased, without
 from streams.audit.facts import InstalledTopics
 from streams.audit.kafka_log import KafkaLog, Moment, installed, moment
 from streams.audit.lane import LaneAudit
@@ -32,11 +33,12 @@ _AT_A_TIME = 4
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which lanes, and which of their turns. Empty means all."""
+    """Which lanes, and which of their turns. Empty means all. `erased` are records that have left their hashes."""
 
     agents: tuple[str, ...] = ()
     lanes: tuple[int, ...] = ()
     window: Window = EVERYTHING
+    erased: Erased = NOTHING
 
     @property
     def is_everything(self) -> bool:
@@ -60,9 +62,9 @@ class _Job:
     settings: Settings
     facts: InstalledTopics
     moment: Moment
+    selection: Selection
     agent: str
     lane: int
-    window: Window
 
 
 def run(
@@ -86,12 +88,12 @@ def run(
     count = facts.partitions[facts.naming.topic(topics.CONTROL)]
     names = selection.agents or topics.LANE_AGENTS
     lanes = [lane for lane in range(count) if not selection.lanes or lane in selection.lanes]
-    jobs = [_Job(settings, facts, now, name, lane, selection.window) for name in names for lane in lanes]
+    jobs = [_Job(settings, facts, now, selection, name, lane) for name in names for lane in lanes]
     if workers == 1 or not jobs:
         reports = loop.run(_in_this_process(engine, jobs, on_progress)) if jobs else []
     else:
         reports = _at_once(jobs, workers, on_progress)
-    return loop.run(_conclude(engine, facts, now, reports, checkpoints, accounts=selection.is_everything))
+    return loop.run(_conclude(engine, facts, now, reports, checkpoints=checkpoints, selection=selection))
 
 
 async def _look(engine: EngineSettings) -> tuple[InstalledTopics, Moment]:
@@ -104,12 +106,13 @@ async def _conclude(
     facts: InstalledTopics,
     now: Moment,
     reports: Sequence[LaneReport],
-    checkpoints: Checkpoints | None,
     *,
-    accounts: bool,
+    checkpoints: Checkpoints | None,
+    selection: Selection,
 ) -> Verdict:
     async with KafkaLog(engine, now) as log:
-        return await conclude(log, facts, reports, checkpoints, accounts=accounts)
+        left = without(log, selection.erased)
+        return await conclude(left, facts, reports, checkpoints, accounts=selection.is_everything)
 
 
 async def _in_this_process(
@@ -176,4 +179,5 @@ def _in_a_process(job: _Job) -> LaneReport:
 
 async def _verify(log: KafkaLog, job: _Job, on_turns: Callable[[int], None]) -> LaneReport:
     made: Agent[Any, Any] = agents.build([job.agent], job.facts.naming, Measures(CollectorRegistry()))[0]
-    return await LaneAudit(made, job.lane, log, job.facts, window=job.window, on_turns=on_turns).run()
+    window, erased = job.selection.window, job.selection.erased
+    return await LaneAudit(made, job.lane, log, job.facts, window=window, erased=erased, on_turns=on_turns).run()

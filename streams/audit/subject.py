@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streams.audit.entries import Entry
+from streams.audit.erased import Erased, without
 from streams.audit.facts import TopicFacts
 from streams.audit.findings import position
 from streams.audit.log import Log, Place
@@ -30,6 +31,7 @@ class Subject:
     report: LaneReport
     rerun: Rerun[Any, Any]
     audit: Place
+    erased: Erased
     knows_head: bool = True
     knows_state: bool = True
     knows_control: bool = True
@@ -64,8 +66,11 @@ class Subject:
         self.forget_state()
 
 
-def subject(agent: Agent[Any, Any], lane: int, log: Log, facts: TopicFacts, window: Window) -> Subject:
+def subject(
+    agent: Agent[Any, Any], lane: int, log: Log, facts: TopicFacts, *, window: Window, erased: Erased
+) -> Subject:
     """A lane of which nothing has been audited."""
     audit = agent.topics.audit
     place = audit, lane % facts.bounds([audit]).partitions[audit]
-    return Subject(agent, lane, log, facts, window, LaneReport(agent.name, lane), Rerun(agent, lane), place)
+    report, rerun = LaneReport(agent.name, lane), Rerun(agent, lane)
+    return Subject(agent, lane, without(log, erased), facts, window, report, rerun, place, erased)

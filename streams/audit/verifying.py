@@ -5,6 +5,7 @@ from typing import Any
 
 from streams.audit.accounting import unaccounted
 from streams.audit.anchoring import Checkpoints, anchor
+from streams.audit.erased import NOTHING, Erased, without
 from streams.audit.facts import InstalledTopics
 from streams.audit.findings import Finding
 from streams.audit.lane import LaneAudit
@@ -23,17 +24,19 @@ async def verify(
     *,
     lanes: Sequence[int],
     window: Window = EVERYTHING,
+    erased: Erased = NOTHING,
     on_turns: Callable[[int], None] = lambda _: None,
     checkpoints: Checkpoints | None = None,
     accounts: bool = True,
 ) -> Verdict:
     """Verifies the lanes of agents. With `accounts` they must be all the lanes there are."""
     reports = [
-        await LaneAudit(agent, lane, log, facts, window=window, on_turns=on_turns).run()
+        await LaneAudit(agent, lane, log, facts, window=window, erased=erased, on_turns=on_turns).run()
         for agent in agents
         for lane in lanes
     ]
-    return await conclude(log, facts, reports, checkpoints, accounts=accounts and window.is_everything)
+    left = without(log, erased)
+    return await conclude(left, facts, reports, checkpoints, accounts=accounts and window.is_everything)
 
 
 async def conclude(
@@ -56,7 +59,7 @@ async def conclude(
         return verdict
     verdict.accounted = 0
     places = [(topic, p) for topic in sorted(facts.lanes_alone) for p in range(facts.partitions[topic])]
-    async for told in unaccounted(log, places, reports):
+    async for told in unaccounted(log, facts, places, reports):
         if isinstance(told, Finding):
             verdict.findings.add(told)
         else:

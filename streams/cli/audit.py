@@ -9,6 +9,7 @@ import click
 
 from schemas import topics
 from streams.audit.anchoring import Checkpoints
+from streams.audit.erased import NOTHING, read_list
 from streams.audit.findings import MEANING, Finding
 from streams.audit.report import Window
 from streams.audit.running import Progress, Selection, run
@@ -51,6 +52,12 @@ for one in (index, search, explain):
     "--from", "since", callback=moment, metavar="TIME", help="Only turns committed at or after it (RFC 3339)."
 )
 @click.option("--to", "until", callback=moment, metavar="TIME", help="Only turns committed before it.")
+@click.option(
+    "--erased",
+    "erased_list",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Records that were erased, and the hashes they left: one a line, as JSON.",
+)
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes, a lane each.")
 @click.option(
     "--checkpoint",
@@ -74,6 +81,7 @@ def verify(
     lanes: tuple[int, ...],
     since: int | None,
     until: int | None,
+    erased_list: Path | None,
     workers: int,
     files: tuple[Path, ...],
     public_keys: tuple[str, ...],
@@ -83,8 +91,9 @@ def verify(
 
     For each lane: the chain of its audit records, the inputs of each turn, the decisions as this release comes to them
     from those inputs, and the records that each turn wrote. Over all lanes: whether a topic has records that none of
-    them wrote; for that no --agent, --lane, --from or --to may leave something out. Turns before --from are taken again
-    too, since later ones depend on them; what they wrote is not looked up.
+    them wrote; for that no --agent, --lane, --from or --to may leave something out. Of turns before --from the chain
+    alone is verified, as far back as the lane's rows are known: a lane that keeps rows is taken up at the last state
+    digest that its changelog still fits, else from its first turn on.
 
     With --checkpoint, the whole trail is held to what the notary has signed, and the file to itself. Without it nobody
     outside has signed the trail: who owns the broker and knows this program can write a history anew that is
@@ -96,7 +105,8 @@ def verify(
       1    something differs, or the broker cannot be read
       2    wrong usage or settings
       3    nothing differs, but something could not be verified: decided by another release, inputs that retention
-           has deleted, positions that an operator accepted, no checkpoint in the file. Each is said.
+           has deleted, records that were erased, positions that an operator accepted, no checkpoint in the file. Each
+           is said.
 
     \b
     Example:
@@ -106,7 +116,8 @@ def verify(
       acgs audit verify --json | jq '.differences[] | {kind, agent, lane, turn, at, says}'
     """
     settle_garbage()
-    selection = Selection(agents, lanes, Window(since, until))
+    erased = NOTHING if erased_list is None else read_list(erased_list)
+    selection = Selection(agents, lanes, Window(since, until), erased)
     checkpoints = _checkpoints(files, public_keys)
     with _progress() as on_progress:
         verdict = run(settings(), selection, workers, on_progress, checkpoints)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -9,11 +10,14 @@ import pytest
 
 from handlers import impact
 from schemas import envelope, topics
+from schemas.audit import ErasedRecord
 from streams.audit.cells import Cells
+from streams.audit.erased import ErasedError, of_records, read_list
 from streams.audit.findings import Kind, Open
 from streams.audit.report import Window
 from streams.audit.verdict import Verdict
 from streams.engine.agent import View
+from streams.engine.dead_letters import read, resolution_headers, resolution_of
 from streams.engine.records import InputRecord, Put, Record
 from tests.support.deliberated import registry
 from tests.support.product import SAFE_TOOL, UNKNOWN_TOOL, encoded, policy
@@ -28,7 +32,7 @@ from tests.support.recorded import (
     copy_of,
     installed,
 )
-from tests.support.trail import turns, verify_states
+from tests.support.trail import record_hash, turns, verify_states
 
 SPINE = (topics.GATEWAY_MESSAGES, topics.TRIAGE)
 IN, INSIDE, OUT, HELD, REJECTED, AUDIT, CONTROL = map(
@@ -640,6 +644,96 @@ async def test_a_removed_timer_is_found_as_what_was_written_and_what_was_read(de
     del changed[HELD][lane][at]
     expected = {Kind.INPUT_REMOVED, Kind.OUTPUT_REMOVED, Open.STATE_UNKNOWN}
     assert kinds(await verdict_on(deliberation, changed)) == expected
+
+
+async def test_erased_records_that_left_their_hashes_are_no_difference(spine: Recorder) -> None:
+    changed = copy_of(spine.topics)
+    log = changed[INSIDE][0]
+    gone, replaced = log[3], log[5]
+    erased = of_records(erasure(record) for record in (gone, replaced))
+    log[5] = turned(replaced, value=None, headers=())
+    del log[3]
+    assert kinds(await verdict_on(spine, changed)) >= {Kind.INPUT_REMOVED, Kind.OUTPUT_REMOVED}
+    verdict = await verdict_on(spine, changed, erased=erased)
+    assert kinds(verdict) == {Open.ERASED}
+    assert verdict.exit_code == 3
+    unverified = {(lane.agent, lane.lane): lane.turns - lane.verified for lane in verdict.lanes}
+    assert unverified[topics.TRIAGE, 0] > 0
+    assert sum(unverified.values()) <= 2 * 2
+    del log[7]
+    assert Kind.INPUT_REMOVED in kinds(await verdict_on(spine, changed, erased=erased))
+
+
+async def test_a_wrong_hash_of_an_erased_record_explains_nothing(spine: Recorder) -> None:
+    changed = copy_of(spine.topics)
+    erased = of_records([erasure(changed[IN][0][4]).model_copy(update={"input_hash": "0" * 64})])
+    del changed[IN][0][4]
+    assert kinds(await verdict_on(spine, changed, erased=erased)) == {Kind.INPUT_REMOVED}
+
+
+async def test_after_erased_inputs_a_lane_with_rows_goes_on_from_the_next_state_digest(many_turns: Recorder) -> None:
+    changed = copy_of(many_turns.topics)
+    log = changed[HELD][0]
+    erased = of_records([erasure(log[1])])
+    del log[1]
+    verdict = await verdict_on(many_turns, changed, erased=erased)
+    assert kinds(verdict) == {Open.ERASED, Open.STATE_UNKNOWN}
+    assert 0 < verdict.findings.count[Open.STATE_UNKNOWN] < 16
+
+
+def test_a_list_of_erased_records_says_which_line_is_wrong(tmp_path: Path) -> None:
+    listed = tmp_path / "erased.jsonl"
+    record = ErasedRecord(topic="t", partition=0, offset=7, input_hash="a" * 64)
+    listed.write_text(f"{record.model_dump_json()}\n\n")
+    assert read_list(listed).has(("t", 0), 7)
+    listed.write_text(f'{record.model_dump_json()}\n{{"topic": "t"}}\n')
+    with pytest.raises(ErasedError, match=r"line 2 of .* is no erased record: partition: Field required"):
+        read_list(listed)
+
+
+def erasure(record: Record) -> ErasedRecord:
+    """What is noted of a record before it is erased, by the contract alone."""
+    return ErasedRecord(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        input_hash=record_hash(record, with_offset=True).hex(),
+        output_hash=record_hash(record, with_offset=False).hex(),
+    )
+
+
+async def test_a_redriven_letter_is_no_added_record_but_a_copy_beside_it_is() -> None:
+    lanes = Recorder(*SPINE, limits={OUT: 10_000})
+    lanes.publish(policy(1))
+    lanes.send(topics.IN_MESSAGES, encoded(1), encoded(2), encoded(3, metadata={"fill": "x" * 20_000}), encoded(4))
+    lanes.run()
+    for _ in range(2):  # what was redriven fails again, and is redriven once more
+        redrive(lanes)
+        lanes.run()
+    verdict = await verdict_on(lanes)
+    assert kinds(verdict) == set()
+    changed = copy_of(lanes.topics)
+    name = NAMING.own(topics.TRIAGE).dead_letters
+    place = next(record.partition for log in changed[name].values() for record in log)
+    log = changed[INSIDE][place]
+    log.append(turned(log[-1], offset=log[-1].offset + 1))
+    assert kinds(await verdict_on(lanes, changed)) == {Kind.OUTPUT_ADDED}
+    changed = copy_of(lanes.topics)
+    letters = changed[name][place]
+    letters[:] = [record for record in letters if resolution_of(record.headers) is None]
+    verdict = await verdict_on(lanes, changed)
+    assert kinds(verdict) == {Kind.OUTPUT_ADDED}
+    assert words(verdict, Kind.OUTPUT_ADDED).startswith("2 records that no turn")
+
+
+def redrive(lanes: Recorder) -> None:
+    """Writes the last letter of triage again, as `acgs dead-letters redrive` does."""
+    name = NAMING.own(topics.TRIAGE).dead_letters
+    letter = [record for log in lanes.topics[name].values() for record in log][-1]
+    read_letter = read(letter)
+    place = read_letter.topic, read_letter.partition
+    lanes.append(place, read_letter.key, read_letter.value, read_letter.headers)
+    lanes.append((name, letter.partition), letter.key, None, resolution_headers("redriven by olga"))
 
 
 # Parts
