@@ -9,6 +9,7 @@ import orjson
 from schemas.audit import AuditRecord
 from streams.audit.entries import Entry
 from streams.audit.produced import Produced
+from streams.audit.releases import Pythons, Release
 from streams.audit.subject import Subject
 from streams.engine.dead_letters import Kind as LetterKind
 from streams.engine.errors import ControlRefusedError
@@ -24,14 +25,20 @@ _BATCH_OVERHEAD = 128
 class Again:
     """Takes the turns of one lane again."""
 
-    def __init__(self, lane: Subject, produced: Produced) -> None:
-        self._lane, self._produced = lane, produced
+    def __init__(self, lane: Subject, produced: Produced, pythons: Pythons) -> None:
+        self._lane, self._produced, self._pythons = lane, produced, pythons
+        self._releases: dict[int, Release] = {}
         self._bounds: Bounds | None = None
         self._bounds_control: object = None
 
     async def take(self, entry: Entry, turn: AuditRecord, ranges: Sequence[Range]) -> Turn[Any, Any]:
-        """The turn as it comes out; of several ways that the trail leaves open, the one that it tells of."""
+        """The turn as it comes out; of several ways that the trail leaves open, the one that it tells of.
+
+        Raises:
+            ReleaseError: it is another release's, which cannot take it.
+        """
         lane = self._lane
+        release = await self._release(turn.decision_version)
         bounds = self._bounds_now()
         inbox = lane.agent.inbox[0], lane.lane
         recorded = sum(part.count for part in turn.outputs if (part.topic, part.partition) == inbox)
@@ -39,24 +46,54 @@ class Again:
         keys = await self._produced.written_to(inbox).timers(recorded, entry.at_ms) if has_timers else []
         draw = bytes.fromhex(turn.entropy)
 
-        def attempt(bounds: Bounds, keys: Sequence[str]) -> Turn[Any, Any]:
+        async def attempt(bounds: Bounds, keys: Sequence[str]) -> Turn[Any, Any]:
+            if release is not None:
+                return await release.attempt(ranges, draw, bounds, keys, recorded)
+
             def timers(emitted: int) -> Sequence[str]:
                 return keys[: max(0, recorded - emitted)]
 
             return lane.rerun.attempt(Past(ranges=ranges, draw=draw, bounds=bounds, timers=timers))
 
-        first = attempt(bounds, keys)
+        first = await attempt(bounds, keys)
         if self._comes_out(first, turn):
             return first
         if has_timers:
-            told = attempt(bounds, self._due_at(entry.at_ms))
+            told = await attempt(bounds, self._due_at(entry.at_ms))
             if self._comes_out(told, turn):
                 return told
         for other in (await self._bounds_of_letters(bounds, entry.at_ms), _unbounded(bounds)):
-            told = attempt(other, keys)
+            told = await attempt(other, keys)
             if self._comes_out(told, turn):
                 return told
         return first
+
+    def has(self, decision_version: int) -> bool:
+        """Whether the rules of that version are at hand."""
+        agent = self._lane.agent
+        return decision_version == agent.decision_version or (agent.name, decision_version) in self._pythons
+
+    async def keep(self, derived: Turn[Any, Any]) -> None:
+        """Makes a turn that was taken part of the lane's past."""
+        for release in self._releases.values():
+            await release.keep(derived)
+        self._lane.rerun.keep(derived)
+
+    async def close(self) -> None:
+        """Ends the processes of other releases."""
+        for release in self._releases.values():
+            await release.close()
+
+    async def _release(self, decision_version: int) -> Release | None:
+        """The release that has the rules, where it is another one, standing where the lane does."""
+        lane = self._lane
+        python = self._pythons.get((lane.agent.name, decision_version))
+        if python is None or decision_version == lane.agent.decision_version:
+            return None
+        if decision_version not in self._releases:
+            self._releases[decision_version] = await Release.open(lane, python)
+        await self._releases[decision_version].stand()
+        return self._releases[decision_version]
 
     async def adopt_control(self, turn: AuditRecord) -> None:
         """The policy in force before the turn, from its log, where turns before it were not taken again."""

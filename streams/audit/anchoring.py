@@ -11,8 +11,8 @@ from schemas import topics
 from schemas.checkpoint import Checkpoint, TreeHead, parse
 from streams.audit.facts import InstalledTopics
 from streams.audit.findings import Finding, Findings, Kind, Open, position
-from streams.audit.lane import LaneReport
 from streams.audit.log import Cursor, Log, Place
+from streams.audit.report import LaneReport
 from streams.errors import StreamsError
 from streams.notary.chain import Chain, ChainError, Fault
 from streams.notary.checkpoint_file import Line, lines

@@ -16,6 +16,7 @@ from streams.audit.findings import Kind, Open
 from streams.audit.log import Log
 from streams.audit.produced import Produced
 from streams.audit.rebuilt import Rebuilt, last_known_before
+from streams.audit.releases import Pythons, ReleaseError
 from streams.audit.report import LaneReport, Window
 from streams.audit.subject import subject
 from streams.engine import digest
@@ -25,6 +26,7 @@ from streams.engine.state import Position
 from streams.engine.turn import Turn
 
 _SAYS_EVERY = 50
+_NO_OTHERS: Pythons = {}
 
 
 class LaneAudit:
@@ -39,13 +41,14 @@ class LaneAudit:
         *,
         window: Window | None = None,
         erased: Erased = NOTHING,
+        pythons: Pythons = _NO_OTHERS,
         on_turns: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._lane = subject(agent, lane, log, facts, window=window or Window(), erased=erased)
         self._report, self._on_turns = self._lane.report, on_turns
         self._inputs = inputs.Inputs(self._lane.log, lane)
         self._produced = Produced(self._lane)
-        self._again = Again(self._lane, self._produced)
+        self._again = Again(self._lane, self._produced, pythons)
         self._rebuilt = Rebuilt(self._lane.log, (agent.topics.changelog, lane))
         self._passes_over_until = 0
 
@@ -62,6 +65,7 @@ class LaneAudit:
             await self._inputs.close()
             await self._produced.close()
             await self._rebuilt.close()
+            await self._again.close()
         self._report.head = lane.rerun.position.head if self._report.last_seq else None
         return self._report
 
@@ -132,7 +136,7 @@ class LaneAudit:
         lane = self._lane
         chain.stand_where_it_says(lane, entry, turn)
         is_sure = expected is None or expected == entry.hash
-        if turn.decision_version != lane.agent.decision_version and is_sure:
+        if not self._again.has(turn.decision_version) and is_sure:
             ours = lane.agent.decision_version
             words = f"by decision_version {turn.decision_version}; this release decides by {ours}"
             self._skip(entry, turn, Open.OTHER_RELEASE, words)
@@ -151,12 +155,17 @@ class LaneAudit:
         if not lane.knows_state:
             self._only_inputs(entry, turn, ranges)
             return
-        derived = await self._again.take(entry, turn, ranges)
+        try:
+            derived = await self._again.take(entry, turn, ranges)
+        except ReleaseError as error:
+            words = f"the release of decision_version {turn.decision_version} cannot take it again: {error}"
+            self._skip(entry, turn, Open.OTHER_RELEASE, words)
+            return
         if lane.trail_of(derived) == entry.raw:
             await self._compare_outputs(entry, turn, derived)
         else:
             await tell_apart(lane, self._produced, Different(entry, turn, ranges, derived), expected)
-        self._keep(entry, turn, derived, expected)
+        await self._keep(entry, turn, derived, expected)
 
     async def _compare_outputs(self, entry: Entry, turn: AuditRecord, derived: Turn[Any, Any]) -> None:
         """The turn comes out as recorded: what it wrote has to be in the log."""
@@ -164,9 +173,9 @@ class LaneAudit:
             self._report.verified += await self._produced.compare(turn, derived, entry.at_ms)
             self._report.decisions += derived.records
 
-    def _keep(self, entry: Entry, turn: AuditRecord, derived: Turn[Any, Any], expected: str | None) -> None:
+    async def _keep(self, entry: Entry, turn: AuditRecord, derived: Turn[Any, Any], expected: str | None) -> None:
         lane = self._lane
-        lane.rerun.keep(derived)
+        await self._again.keep(derived)
         trail = lane.trail_of(derived)
         if trail == entry.raw or digest.of_bytes(trail) == expected or not lane.knows_head:
             return

@@ -4,7 +4,8 @@ import asyncio
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -16,6 +17,7 @@ from streams.audit.erased import NOTHING, Erased, without
 from streams.audit.facts import InstalledTopics
 from streams.audit.kafka_log import KafkaLog, Moment, installed, moment
 from streams.audit.lane import LaneAudit
+from streams.audit.releases import Pythons
 from streams.audit.report import LaneReport, Window
 from streams.audit.verdict import Verdict
 from streams.audit.verifying import EVERYTHING, conclude
@@ -33,12 +35,16 @@ _AT_A_TIME = 4
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which lanes, and which of their turns. Empty means all. `erased` are records that have left their hashes."""
+    """Which lanes, and which of their turns. Empty means all.
+
+    `erased` are records that have left their hashes, `pythons` have the rules of other releases.
+    """
 
     agents: tuple[str, ...] = ()
     lanes: tuple[int, ...] = ()
     window: Window = EVERYTHING
     erased: Erased = NOTHING
+    pythons: Pythons = field(default_factory=dict[tuple[str, int], Path])
 
     @property
     def is_everything(self) -> bool:
@@ -179,5 +185,14 @@ def _in_a_process(job: _Job) -> LaneReport:
 
 async def _verify(log: KafkaLog, job: _Job, on_turns: Callable[[int], None]) -> LaneReport:
     made: Agent[Any, Any] = agents.build([job.agent], job.facts.naming, Measures(CollectorRegistry()))[0]
-    window, erased = job.selection.window, job.selection.erased
-    return await LaneAudit(made, job.lane, log, job.facts, window=window, erased=erased, on_turns=on_turns).run()
+    asked = job.selection
+    return await LaneAudit(
+        made,
+        job.lane,
+        log,
+        job.facts,
+        window=asked.window,
+        erased=asked.erased,
+        pythons=asked.pythons,
+        on_turns=on_turns,
+    ).run()

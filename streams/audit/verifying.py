@@ -10,6 +10,7 @@ from streams.audit.facts import InstalledTopics
 from streams.audit.findings import Finding
 from streams.audit.lane import LaneAudit
 from streams.audit.log import Log
+from streams.audit.releases import Pythons
 from streams.audit.report import LaneReport, Window
 from streams.audit.verdict import Verdict, together
 from streams.engine.agent import Agent
@@ -25,13 +26,16 @@ async def verify(
     lanes: Sequence[int],
     window: Window = EVERYTHING,
     erased: Erased = NOTHING,
+    pythons: Pythons | None = None,
     on_turns: Callable[[int], None] = lambda _: None,
     checkpoints: Checkpoints | None = None,
     accounts: bool = True,
 ) -> Verdict:
     """Verifies the lanes of agents. With `accounts` they must be all the lanes there are."""
     reports = [
-        await LaneAudit(agent, lane, log, facts, window=window, erased=erased, on_turns=on_turns).run()
+        await LaneAudit(
+            agent, lane, log, facts, window=window, erased=erased, pythons=pythons or {}, on_turns=on_turns
+        ).run()
         for agent in agents
         for lane in lanes
     ]

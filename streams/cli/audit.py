@@ -1,6 +1,7 @@
 """`acgs audit`: every decision once more, from the topics."""
 
 import json
+import tempfile
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +12,13 @@ from schemas import topics
 from streams.audit.anchoring import Checkpoints
 from streams.audit.erased import NOTHING, read_list
 from streams.audit.findings import MEANING, Finding
+from streams.audit.releases import Pythons, install
 from streams.audit.report import Window
 from streams.audit.running import Progress, Selection, run
 from streams.audit.verdict import Verdict
 from streams.cli.audit_explain import explain
 from streams.cli.audit_search import index, search
-from streams.cli.output import clean, count, say, screen, show_table, write_line
+from streams.cli.output import clean, count, say, screen, show_table, tell, write_line
 from streams.cli.session import settings
 from streams.cli.times import moment
 from streams.engine.worker import settle_garbage
@@ -58,6 +60,11 @@ for one in (index, search, explain):
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Records that were erased, and the hashes they left: one a line, as JSON.",
 )
+@click.option(
+    "--releases",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder with the wheels of other releases, and of what they need.",
+)
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes, a lane each.")
 @click.option(
     "--checkpoint",
@@ -82,6 +89,7 @@ def verify(
     since: int | None,
     until: int | None,
     erased_list: Path | None,
+    releases: Path | None,
     workers: int,
     files: tuple[Path, ...],
     public_keys: tuple[str, ...],
@@ -94,6 +102,9 @@ def verify(
     them wrote; for that no --agent, --lane, --from or --to may leave something out. Of turns before --from the chain
     alone is verified, as far back as the lane's rows are known: a lane that keeps rows is taken up at the last state
     digest that its changelog still fits, else from its first turn on.
+
+    With --releases, turns of another decision_version are taken again by the release that has it, in an environment of
+    its own that is made of the folder's wheels and nothing else.
 
     With --checkpoint, the whole trail is held to what the notary has signed, and the file to itself. Without it nobody
     outside has signed the trail: who owns the broker and knows this program can write a history anew that is
@@ -117,9 +128,9 @@ def verify(
     """
     settle_garbage()
     erased = NOTHING if erased_list is None else read_list(erased_list)
-    selection = Selection(agents, lanes, Window(since, until), erased)
     checkpoints = _checkpoints(files, public_keys)
-    with _progress() as on_progress:
+    with _installed(releases) as pythons, _progress() as on_progress:
+        selection = Selection(agents, lanes, Window(since, until), erased, pythons)
         verdict = run(settings(), selection, workers, on_progress, checkpoints)
     if as_json:
         write_line(json.dumps(verdict.document()))
@@ -149,6 +160,16 @@ def _checkpoints(files: tuple[Path, ...], public_keys: tuple[str, ...]) -> Check
         return Checkpoints.as_of_now(files, by_id(keys))
     except ValueError as error:
         raise click.UsageError(f"--notary-key: {error}") from error
+
+
+@contextmanager
+def _installed(releases: Path | None) -> Generator[Pythons, None, None]:
+    """Other releases in environments of their own, for as long as they are needed."""
+    if releases is None:
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(prefix="acgs-releases-") as folder:
+        yield install(releases, Path(folder), tell)
 
 
 @contextmanager

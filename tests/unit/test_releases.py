@@ -1,0 +1,119 @@
+"""Turns of another decision_version are taken again by the release that has it, from a wheel in a folder."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from handlers import impact, triage
+from handlers.deliberation import deciding, standing
+from schemas import topics
+from streams.audit import releases
+from streams.audit.findings import Kind, Open
+from streams.audit.releases import Pythons, ReleaseError, install
+from tests.support.deliberated import registry
+from tests.support.product import UNKNOWN_TOOL, encoded
+from tests.support.recorded import Recorder, audited, built
+
+ROOT = Path(__file__).parents[2]
+AGENTS = (topics.GATEWAY_MESSAGES, topics.TRIAGE, topics.DELIBERATOR)
+CHANGES = {
+    "handlers/impact.py": (("DECISION_VERSION = 1", "DECISION_VERSION = 2"),),
+    "handlers/deliberation/deciding.py": (("DECISION_VERSION = 1", "DECISION_VERSION = 2"),),
+    "handlers/deliberation/standing.py": (("_SECOND = 1_000", "_SECOND = 1_001"),),
+}
+"""Another release: a deadline's second is a millisecond longer there, and its cards name its version."""
+
+
+def a_wheel_of_another_release(folder: Path) -> None:
+    source = folder / "source"
+    for name in ("streams", "schemas", "handlers", "compensation"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    for name, changes in CHANGES.items():
+        for old, new in changes:
+            text = (source / name).read_text("utf-8")
+            assert text.count(old) == 1
+            (source / name).write_text(text.replace(old, new), "utf-8")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "-w", str(folder / "wheels"), str(source)], check=True)
+
+
+@pytest.fixture(scope="module")
+def pythons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pythons]:
+    """The other release, installed. What it needs is taken from where the tests run, so that nothing is fetched."""
+    folder = tmp_path_factory.mktemp("releases")
+    a_wheel_of_another_release(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_NO_DEPS", "1")
+        patch.setenv("PYTHONPATH", os.pathsep.join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
+        yield install(folder / "wheels", folder / "installed", lambda _: None)
+
+
+def record(second: int) -> Recorder:
+    """Items held by this release, then by the other one, then by this one again; each lets deadlines pass."""
+    lanes = Recorder(*AGENTS)
+    lanes.publish(registry())
+    lanes.send(topics.IN_MESSAGES, *[encoded(n, tool=UNKNOWN_TOOL) for n in range(20, 24)])
+    lanes.run()
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (impact, triage, deciding):
+            patch.setattr(module, "DECISION_VERSION", 2)
+        patch.setattr(standing, "_SECOND", second)
+        lanes.change_to(built(AGENTS))
+        lanes.send(topics.IN_MESSAGES, *[encoded(n, tool=UNKNOWN_TOOL) for n in range(12)])
+        lanes.run()
+        lanes.pass_time(25 * 3_600_000)
+        lanes.send(topics.IN_MESSAGES, *[encoded(n, tool=UNKNOWN_TOOL) for n in range(24, 30)])
+        lanes.run()
+    lanes.change_to(built(AGENTS))
+    lanes.send(topics.IN_MESSAGES, *[encoded(n, tool=UNKNOWN_TOOL) for n in range(12, 20)])
+    lanes.run()
+    lanes.pass_time(25 * 3_600_000)
+    return lanes
+
+
+async def test_lanes_with_rows_are_verified_across_a_change_of_the_rules(pythons: Pythons) -> None:
+    lanes = record(second=1_001)
+    verdict = await audited(lanes.topics, lanes.agents, pythons=pythons)
+    assert verdict.findings.first == {}
+    assert verdict.verified == verdict.turns
+    without = await audited(lanes.topics, lanes.agents)
+    assert Open.OTHER_RELEASE in without.findings.first
+    assert without.exit_code == 3
+
+
+async def test_a_release_whose_rules_were_others_is_a_difference(pythons: Pythons) -> None:
+    lanes = record(second=1_002)
+    verdict = await audited(lanes.topics, lanes.agents[2:], pythons=pythons, accounts=False)
+    found = verdict.findings.first[Kind.DECISION_DIFFERS]
+    assert found.agent == topics.DELIBERATOR
+
+
+async def test_a_release_that_does_not_answer_leaves_its_turns_unverified(tmp_path: Path) -> None:
+    lanes = record(second=1_001)
+    mute = tmp_path / "mute"
+    mute.write_text("#!/bin/sh\nexit 1\n")
+    mute.chmod(0o755)
+    verdict = await audited(lanes.topics, lanes.agents, pythons={(topics.TRIAGE, 2): mute})
+    assert not verdict.findings.differences()
+    assert Open.OTHER_RELEASE in verdict.findings.first
+
+
+def test_a_folder_without_a_release_and_a_wheel_that_is_none_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match="has no release"):
+        install(tmp_path, tmp_path / "installed", lambda _: None)
+    (tmp_path / "acgs_streams-9.9.9-py3-none-any.whl").write_bytes(b"no wheel")
+    with pytest.raises(ReleaseError, match="cannot be installed"):
+        install(tmp_path, tmp_path / "installed", lambda _: None)
+
+
+def test_a_release_of_another_protocol_is_told() -> None:
+    with pytest.raises(ReleaseError, match="it speaks protocol 2, this release 1"):
+        releases.versions_of(Path("some.whl"), b'{"protocol": 2}')
