@@ -8,6 +8,11 @@ import orjson
 from streams.audit.outputs import Image
 from streams.engine.records import Record
 
+DECIDED = "{name} was {found}, is now {derived}"
+"""A turn comes out otherwise: the log has what was decided then."""
+CHANGED = "{name} is {found}, was written as {derived}"
+"""The turn comes out as it did: the log has something else."""
+
 _SHOWN = 60
 _PARTS = 4
 _NOTHING = object()
@@ -23,9 +28,9 @@ def same_but_for_encoding(now: Image, written: Record) -> bool:
     return all(mine == theirs or _same_json(mine, theirs) for mine, theirs in pairs)
 
 
-def differing(now: Image, written: Record) -> str:
-    """The parts that differ, with their contents: first as recorded, then as it comes out now."""
-    parts = list(_parts(now, written))
+def differing(derived: Image, found: Record, words: str = DECIDED) -> str:
+    """The parts that differ, in words such as CHANGED: as the log has them, and as the turn comes out."""
+    parts = [words.format(name=name, found=old, derived=new) for name, old, new in _parts(derived, found)]
     more = f" and {len(parts) - _PARTS} more" if len(parts) > _PARTS else ""
     return "; ".join(parts[:_PARTS]) + more
 
@@ -39,26 +44,30 @@ def counts_differ(recorded: Mapping[tuple[str, int], int], now: Mapping[tuple[st
     )
 
 
-def _parts(now: Image, written: Record) -> Iterator[str]:
-    key, value, headers = now
-    yield from _part("key", written.key, key)
-    names = list(dict.fromkeys(name for name, _ in (*written.headers, *headers)))
+def _parts(derived: Image, found: Record) -> Iterator[tuple[str, str, str]]:
+    """Name and both contents of each part that differs, as they are shown."""
+    key, value, headers = derived
+    yield from _part("key", found.key, key)
+    names = list(dict.fromkeys(name for name, _ in (*found.headers, *headers)))
     for name in names:
-        yield from _part(name, _first(written.headers, name), _first(headers, name))
-    yield from _part("value", written.value, value)
+        yield from _part(name, _first(found.headers, name), _first(headers, name))
+    yield from _part("value", found.value, value)
 
 
-def _part(name: str, written: bytes | None, now: bytes | None) -> Iterator[str]:
-    if written == now:
+def _part(name: str, found: bytes | None, derived: bytes | None) -> Iterator[tuple[str, str, str]]:
+    if found == derived:
         return
-    old, new = _object(written), _object(now)
-    if old is not None and new is not None:
-        fields = [field for field in {**old, **new} if old.get(field, _NOTHING) != new.get(field, _NOTHING)]
-        for field in fields:
-            yield f"{name}.{field} was {_shown(old.get(field))}, is now {_shown(new.get(field))}"
-        if fields:
-            return
-    yield f"{name} was {_shown(written)}, is now {_shown(now)}"
+    old, new = _object(found), _object(derived)
+    fields = () if old is None or new is None else _fields_that_differ(old, new)
+    for field, one, other in fields:
+        yield f"{name}.{field}", _shown(one), _shown(other)
+    if not fields:
+        yield name, _shown(found), _shown(derived)
+
+
+def _fields_that_differ(old: Mapping[str, object], new: Mapping[str, object]) -> list[tuple[str, object, object]]:
+    names = [field for field in {**old, **new} if old.get(field, _NOTHING) != new.get(field, _NOTHING)]
+    return [(field, old.get(field), new.get(field)) for field in names]
 
 
 def _first(headers: Sequence[tuple[str, bytes | None]], wanted: str) -> bytes | None:

@@ -90,7 +90,7 @@ class Produced:
         for key, _, _ in told.missing:
             say(Kind.OUTPUT_REMOVED, turn.seq, f"a record of {_named(key)} that the turn wrote is not there", where)
         for image, record in told.changed:
-            words = f"the record was changed; {comparing.differing(image, record)}".replace("is now", "was written as")
+            words = f"the record was changed; {comparing.differing(image, record, comparing.CHANGED)}"
             say(Kind.OUTPUT_CHANGED, turn.seq, words, position(place, record.offset))
         for record in told.reordered:
             words = "the record stands before one that was written earlier"

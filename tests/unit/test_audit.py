@@ -275,7 +275,7 @@ async def test_one_byte_of_an_output_is_found_and_shown(spine: Recorder) -> None
     verdict = await verdict_on(spine, changed)
     assert kinds(verdict) == {Kind.OUTPUT_CHANGED}
     found = verdict.findings.first[Kind.OUTPUT_CHANGED]
-    assert 'value.from_agent was "plannes", was written as "planner"' in found.words
+    assert 'value.from_agent is "plannes", was written as "planner"' in found.words
     assert found.at == f"{OUT}/{log[2].partition}/{log[2].offset}"
 
 

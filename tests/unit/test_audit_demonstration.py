@@ -21,7 +21,7 @@ async def test_a_byte_that_is_changed_in_a_copy_is_found_and_the_log_stays_as_it
     found = await tampered(log, installed(), range(PARTITIONS))
     assert found is not None
     assert found.kind == "output-changed"
-    assert 'from_agent was "qlanner", was written as "planner"' in found.says
+    assert 'from_agent is "qlanner", was written as "planner"' in found.says
     assert found.where.startswith(NAMING.topic(topics.DELIVERIES))
     assert (found.before[-10:], found.after[-10:]) == ('planner","', 'qlanner","')
     verdict = await everything(log, installed(), range(PARTITIONS))
