@@ -11,6 +11,7 @@ import pytest
 
 from streams.engine.client import EngineSettings
 from tests.support.broker import Broker, container, embedded, engine_settings
+from tests.support.kafka import remove_topics
 from tests.support.platform import Platform, platform
 
 
@@ -70,9 +71,14 @@ def prefix() -> str:
 
 
 @pytest.fixture
-def settings(broker: Broker, prefix: str) -> EngineSettings:
-    """An engine of this test's own at the shared broker."""
-    return engine_settings(broker, prefix)
+def settings(broker: Broker, prefix: str) -> Iterator[EngineSettings]:
+    """An engine of this test's own at the shared broker.
+
+    Its topics are removed afterwards: clients ask for all that there are, and thousands take longer than the tests.
+    """
+    made = engine_settings(broker, prefix)
+    yield made
+    asyncio.run(remove_topics(made))
 
 
 @pytest.fixture

@@ -33,6 +33,12 @@ async def create_topics(
         await admin.wait_for([topic.name for topic in wanted])
 
 
+async def remove_topics(settings: EngineSettings) -> None:
+    """Removes every topic of an installation."""
+    async with Admin(settings) as admin:
+        await admin.delete([name for name in await admin.topics() if name.startswith(settings.prefix)])
+
+
 async def install(
     settings: EngineSettings,
     agent: Agent[Any, Any],
