@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 
 from schemas import topics
-from streams.agents import build
+from streams.agents.building import build_agents
 from streams.agents.naming import Naming
 from streams.broker import Outgoing, reading, records_of, require_topics, write_once
 from streams.engine import client
@@ -132,7 +132,7 @@ async def _standings(
     settings: EngineSettings, agent: str, lane: int, position: Position | None
 ) -> tuple[Standing, ...]:
     naming = Naming(settings.prefix)
-    inputs = build([agent], naming, Measures(CollectorRegistry()))[0].inputs
+    inputs = build_agents([agent], naming, Measures(CollectorRegistry()))[0].inputs
     await require_topics(settings, inputs)
     partitions = {topic: client.topic_partition(topic, lane) for topic in inputs}
     async with reading(settings) as consumer:

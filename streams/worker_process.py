@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from handlers.chaos.targets import PROTECTED
 from schemas import topics
-from streams import agents, control, logs, loop
+from streams import control, logs, loop
+from streams.agents.building import build_agents
 from streams.agents.naming import Naming
 from streams.chaos.process import Chaos
 from streams.engine.client import EngineSettings
@@ -43,7 +44,7 @@ async def _run(options: argparse.Namespace, settings: Settings, engine: EngineSe
     registry = CollectorRegistry()
     naming = Naming(settings.prefix)
     in_force = await control.in_force(engine)
-    built = agents.build(options.agents, naming, Measures(registry), in_force.policy if in_force else None)
+    built = build_agents(options.agents, naming, Measures(registry), in_force.policy if in_force else None)
     chaos = Chaos(engine, registry) if options.chaos else None
     worker = Worker(
         built,

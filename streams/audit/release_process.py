@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from prometheus_client import CollectorRegistry
 
-from streams import agents
+from streams.agents.building import build_agents
 from streams.agents.naming import Naming
 from streams.audit import wire
 from streams.engine import fingerprint
@@ -99,7 +99,7 @@ class _Lane:
 
 
 def _built(names: Sequence[str], prefix: str) -> Sequence[Agent[Any, Any]]:
-    return agents.build(names, Naming(prefix), Measures(CollectorRegistry()))
+    return build_agents(names, Naming(prefix), Measures(CollectorRegistry()))
 
 
 if __name__ == "__main__":

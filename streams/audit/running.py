@@ -11,7 +11,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from schemas import topics
-from streams import agents, loop
+from streams import loop
+from streams.agents.building import build_agents
 from streams.audit.anchoring import Checkpoints
 from streams.audit.erased import NOTHING, Erased, without
 from streams.audit.facts import InstalledTopics
@@ -184,7 +185,7 @@ def _in_a_process(job: _Job) -> LaneReport:
 
 
 async def _verify(log: KafkaLog, job: _Job, on_turns: Callable[[int], None]) -> LaneReport:
-    made: Agent[Any, Any] = agents.build([job.agent], job.facts.naming, Measures(CollectorRegistry()))[0]
+    made: Agent[Any, Any] = build_agents([job.agent], job.facts.naming, Measures(CollectorRegistry()))[0]
     asked = job.selection
     return await LaneAudit(
         made,

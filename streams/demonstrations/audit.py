@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from schemas import envelope, topics
-from streams import agents
+from streams.agents.building import build_agents
 from streams.audit.facts import InstalledTopics
 from streams.audit.findings import MEANING
 from streams.audit.kafka_log import KafkaLog, installed, moment
@@ -126,7 +126,7 @@ def _around(record: Record) -> str:
 
 
 def _built(facts: InstalledTopics, *names: str) -> tuple[Agent[Any, Any], ...]:
-    return agents.build(names, facts.naming, Measures(CollectorRegistry()))
+    return build_agents(names, facts.naming, Measures(CollectorRegistry()))
 
 
 def result_line(verdict: Verdict, tampered: Tampered | None) -> str:

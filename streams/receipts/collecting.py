@@ -10,7 +10,7 @@ from schemas import envelope, topics
 from schemas.audit import AuditRecord
 from schemas.envelope import SourcePosition
 from schemas.receipt import Receipt, ShownTurn
-from streams import agents
+from streams.agents.building import build_agents
 from streams.audit.facts import InstalledTopics
 from streams.audit.log import Log
 from streams.engine.agent import Agent
@@ -170,7 +170,7 @@ class _Collector:
     @asynccontextmanager
     async def _trail(self, agent: str, lane: int) -> AsyncGenerator[LaneTrail, None]:
         naming = self._facts.naming
-        made: Agent[Any, Any] = agents.build([agent], naming, Measures(CollectorRegistry()))[0]
+        made: Agent[Any, Any] = build_agents([agent], naming, Measures(CollectorRegistry()))[0]
         trail = LaneTrail(self._log, self._facts, made, lane, self._on_records)
         try:
             yield trail

@@ -11,7 +11,7 @@ from handlers.deliberation.rows import BEGAN, Began, encode
 from schemas.audit import AuditRecord
 from schemas.model import Contract
 from schemas.policy import PublishedPolicy
-from streams import agents
+from streams.agents.building import build_agents
 from streams.agents.naming import Naming
 from streams.engine.agent import Agent, View
 from streams.engine.digest import NO_HASH
@@ -54,7 +54,7 @@ class Deciding:
     """
 
     def __init__(self, agent: str, lane: int, prefix: str) -> None:
-        self.agent: Agent[Any, Any] = agents.build([agent], Naming(prefix), Measures(CollectorRegistry()))[0]
+        self.agent: Agent[Any, Any] = build_agents([agent], Naming(prefix), Measures(CollectorRegistry()))[0]
         self.lane = lane
         self.epoch: int | None = None
         self._known: dict[int, tuple[bytes, PublishedPolicy]] = {}

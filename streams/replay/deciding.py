@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from schemas import envelope, topics
 from schemas.policy import Policy
-from streams import agents
+from streams.agents.building import build_agents
 from streams.agents.gateway import ROUTES
 from streams.agents.naming import Naming
 from streams.control import KEY
@@ -46,7 +46,7 @@ class Replay:
 
     def __init__(self, policy: Policy, prefix: str, bounds: Bounds, begin_ms: int) -> None:
         self._naming, self._policy, self._bounds, self._begin_ms = Naming(prefix), policy.canonical(), bounds, begin_ms
-        built = agents.build(AGENTS, self._naming, Measures(CollectorRegistry()), policy)
+        built = build_agents(AGENTS, self._naming, Measures(CollectorRegistry()), policy)
         self._agents = {agent.name: agent for agent in built}
         self._lanes: dict[tuple[str, int], Rerun[Any, Any]] = {}
 

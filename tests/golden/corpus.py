@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from prometheus_client import CollectorRegistry
 
-from streams import agents
+from streams.agents.building import build_agents
 from streams.agents.naming import Naming
 from streams.engine.agent import Agent
 from streams.engine.records import InputRecord
@@ -74,7 +74,7 @@ def digest_of(lines: Sequence[str]) -> str:
 
 
 def built(agent: str, prefix: str) -> Agent[Any, Any]:
-    return agents.build([agent], Naming(prefix), Measures(CollectorRegistry()))[0]
+    return build_agents([agent], Naming(prefix), Measures(CollectorRegistry()))[0]
 
 
 def again(agent: str, lane: Lane, texts: Texts) -> Iterator[list[str]]:

@@ -12,7 +12,7 @@ from schemas.message import MessageType
 from schemas.policy import AcceptedHash, Policy, Tool, Verb
 from schemas.registry import Sender
 from schemas.topics import MAX_MESSAGE_BYTES
-from streams import agents
+from streams.agents.building import build_agents
 from streams.agents.gateway import ROUTES
 from streams.agents.naming import Naming
 from streams.engine.records import Headers, InputRecord
@@ -34,7 +34,7 @@ class Spine:
     """Gateways, and triage behind that of messages."""
 
     def __init__(self, recorder: Recorder, policy: Policy, *names: str) -> None:
-        built = agents.build(names, NAMING, Measures(CollectorRegistry()), policy)
+        built = build_agents(names, NAMING, Measures(CollectorRegistry()), policy)
         self._drivers = {agent.name: recorder.driver(agent) for agent in built}
         self._now = T0
         self.epoch(policy)

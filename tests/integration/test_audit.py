@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from schemas import topics
 from schemas.decision import Vote
 from schemas.recovery import RecoveryState
-from streams import agents
+from streams.agents.building import build_agents
 from streams.agents.naming import Naming
 from streams.audit.findings import Kind
 from streams.audit.kafka_log import installed, moment
@@ -97,7 +97,7 @@ async def test_a_byte_changed_in_a_copy_of_the_log_is_found(settings: EngineSett
     now = await moment(settings, facts)
     read = await read_topics(settings, facts.partitions)
     control = f"{settings.prefix}{topics.CONTROL}"
-    made = agents.build((), Naming(settings.prefix), Measures(CollectorRegistry()))
+    made = build_agents((), Naming(settings.prefix), Measures(CollectorRegistry()))
 
     async def verdict_on(log: Any) -> Verdict:  # noqa: ANN401
         return await verify(MemoryLog(log, now.begins), facts, made, lanes=range(facts.partitions[control]))

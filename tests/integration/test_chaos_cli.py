@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from schemas import topics
 from schemas.activity import Outcome
 from schemas.chaos import ChaosState, ChaosType
-from streams import agents
+from streams.agents.building import build_agents
 from streams.agents.naming import Naming
 from streams.chaos import ChaosClient, ChaosScenario, statuses
 from streams.engine.client import EngineSettings
@@ -38,7 +38,7 @@ def acgs(settings: EngineSettings) -> Acgs:
 async def governed(settings: EngineSettings) -> AsyncIterator[None]:
     """The agents that decide on chaos."""
     await install(settings)
-    built = agents.build(GOVERNORS, Naming(settings.prefix), Measures(CollectorRegistry()))
+    built = build_agents(GOVERNORS, Naming(settings.prefix), Measures(CollectorRegistry()))
     async with running(built, settings) as worker:
         await worker.until(State.RUNNING, len(built) * PARTITIONS)
         yield

@@ -17,7 +17,7 @@ from schemas.deliberation import DeliberationItem, DeliberationState, Deliberati
 from schemas.policy import Policy
 from schemas.reasons import Reason
 from schemas.registry import raw_key
-from streams import agents
+from streams.agents.building import build_agents
 from streams.agents.naming import Naming
 from streams.engine.agent import Agent
 from streams.engine.driver import LaneDriver
@@ -162,7 +162,7 @@ class Proof:
         yield from (f"a replay does not write {image}" for image in real - replayed)
 
     def _replayed(self, lane: int) -> Iterator[Image]:
-        agent: Agent[Any, Any] = agents.build([topics.DELIBERATOR], self._naming, Measures(CollectorRegistry()))[0]
+        agent: Agent[Any, Any] = build_agents([topics.DELIBERATOR], self._naming, Measures(CollectorRegistry()))[0]
         taken = turns(self._read, agent.topics.audit, agent.name, lane)
         bounds = Bounds(dict.fromkeys(agent.written, self._partitions), dict.fromkeys(agent.written, 8 * 1024 * 1024))
         driver: LaneDriver[Any, Any] = LaneDriver(agent, partition=lane, bounds=bounds)

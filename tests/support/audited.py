@@ -5,7 +5,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from schemas import topics
-from streams import agents
+from streams.agents.building import build_agents
 from streams.agents.naming import Naming
 from streams.audit.kafka_log import KafkaLog, installed, moment
 from streams.audit.verdict import Verdict
@@ -18,7 +18,7 @@ from streams.metrics import Measures
 async def audit_of(settings: EngineSettings, *others: Agent[Any, Any]) -> Verdict:
     """The verdict on every lane of every agent."""
     facts = await installed(settings)
-    every = [*agents.build((), Naming(settings.prefix), Measures(CollectorRegistry())), *others]
+    every = [*build_agents((), Naming(settings.prefix), Measures(CollectorRegistry())), *others]
     lanes = range(facts.partitions[facts.naming.topic(topics.CONTROL)])
     async with KafkaLog(settings, await moment(settings, facts)) as log:
         return await verify(log, facts, every, lanes=lanes)

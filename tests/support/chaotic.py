@@ -13,7 +13,7 @@ from schemas import envelope, topics
 from schemas.breaker import BreakerEvent
 from schemas.chaos import EVERYTHING, ChaosStatus, EmergencyStop
 from schemas.policy import ChaosLimits, Policy, PublishedPolicy
-from streams import agents
+from streams.agents.building import build_agents
 from streams.agents.naming import Naming
 from streams.engine.driver import LaneDriver
 from streams.engine.records import Headers, InputRecord
@@ -87,7 +87,7 @@ class ChaosDesk:
     """One lane of the agent, and what it has written. Time is the log's, in milliseconds after T0."""
 
     def __init__(self, document: Policy | None = None, driver: Callable[..., Any] = LaneDriver) -> None:
-        (self.agent,) = agents.build([topics.CHAOS_AGENT], NAMING, Measures(CollectorRegistry()))
+        (self.agent,) = build_agents([topics.CHAOS_AGENT], NAMING, Measures(CollectorRegistry()))
         self.written: list[Written] = []
         self.now = 0
         names = self.agent.written

@@ -14,7 +14,8 @@ from schemas.decision import Decision
 from schemas.deliberation import DeliberationItem, DeliberationStatus, DeliberationVerdict, Terms
 from schemas.policy import Policy, PublishedPolicy, Tier
 from schemas.registry import Relay
-from streams import agents, keys
+from streams import keys
+from streams.agents.building import build_agents
 from streams.agents.naming import Naming
 from streams.engine.driver import LaneDriver
 from streams.engine.records import Headers, InputRecord
@@ -138,7 +139,7 @@ class Desk:
         self, policy: Policy | None = None, *, has_begun: bool = True, driver: Callable[..., Any] = LaneDriver
     ) -> None:
         self.written: list[Written] = []
-        built = agents.build([topics.DELIBERATOR], NAMING, Measures(CollectorRegistry()), policy or registry())
+        built = build_agents([topics.DELIBERATOR], NAMING, Measures(CollectorRegistry()), policy or registry())
         self.agent = built[0]
         self._topic, self.now = NAMING.topic(topics.DELIBERATION), 0
         bounds = Bounds(

@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry
 
 from schemas import topics
 from schemas.policy import Policy
-from streams import agents, control
+from streams import control
+from streams.agents.building import build_agents
 from streams.agents.naming import Naming
 from streams.approvals import ApprovalClient
 from streams.engine.client import EngineSettings
@@ -37,7 +38,7 @@ async def deliberating(
 ) -> AsyncIterator[RunningWorker]:
     """Runs gateways, triage and deliberation, and perhaps more agents."""
     naming = await install(settings, policy)
-    built = agents.build((*AGENTS, *more), naming, Measures(CollectorRegistry()))
+    built = build_agents((*AGENTS, *more), naming, Measures(CollectorRegistry()))
     async with running(built, settings) as worker:
         await worker.until(State.RUNNING, len(built) * PARTITIONS)
         yield worker

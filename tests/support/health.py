@@ -15,7 +15,7 @@ from handlers.health import Place, aged, folded
 from schemas import envelope, topics
 from schemas.breaker import BreakerEvent, BreakerEventKind, BreakerState
 from schemas.health import ServiceHealth, SystemHealth
-from streams import agents
+from streams.agents.building import build_agents
 from streams.agents.naming import Naming
 from streams.engine.agent import Agent
 from streams.engine.client import EngineSettings
@@ -55,7 +55,7 @@ def event(
 
 def gateway(settings: EngineSettings) -> tuple[Agent[Any, Any], ...]:
     """The gateway of breaker events."""
-    return agents.build([topics.GATEWAY_BREAKERS], Naming(settings.prefix), Measures(CollectorRegistry()))
+    return build_agents([topics.GATEWAY_BREAKERS], Naming(settings.prefix), Measures(CollectorRegistry()))
 
 
 async def publish(settings: EngineSettings, events: Iterable[BreakerEvent]) -> None:

@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from schemas import topics
 from schemas.policy import AcceptedHash, Policy, Tier, Tool, Verb
-from streams import agents, control
+from streams import control
+from streams.agents.building import build_agents
 from streams.agents.naming import Naming
 from streams.engine.agent import Agent
 from streams.engine.client import EngineSettings
@@ -64,12 +65,12 @@ def encoded(number: int = 0, **changes: Any) -> bytes:  # noqa: ANN401
 def spine(settings: EngineSettings) -> tuple[Agent[Any, Any], ...]:
     """The gateway of messages and triage."""
     names = [topics.GATEWAY_MESSAGES, topics.TRIAGE]
-    return agents.build(names, Naming(settings.prefix), Measures(CollectorRegistry()))
+    return build_agents(names, Naming(settings.prefix), Measures(CollectorRegistry()))
 
 
 def everything(settings: EngineSettings) -> tuple[Agent[Any, Any], ...]:
     """Every agent there is."""
-    return agents.build((), Naming(settings.prefix), Measures(CollectorRegistry()))
+    return build_agents((), Naming(settings.prefix), Measures(CollectorRegistry()))
 
 
 async def install_product(settings: EngineSettings, partitions: int = PARTITIONS) -> Naming:

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from schemas import topics
 from schemas.policy import Policy
-from streams import agents
+from streams.agents.building import build_agents
 from streams.agents.naming import Naming
 from streams.audit.facts import InstalledTopics
 from streams.audit.log import MemoryLog, Place
@@ -35,7 +35,7 @@ def installed(partitions: int = PARTITIONS, limits: Mapping[str, int] | None = N
 
 
 def built(names: Sequence[str]) -> tuple[Agent[Any, Any], ...]:
-    return agents.build(names, NAMING, Measures(CollectorRegistry()))
+    return build_agents(names, NAMING, Measures(CollectorRegistry()))
 
 
 class Recorder:

@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from schemas import topics
 from schemas.recovery import RecoveryState, RecoveryStatus
-from streams import agents, control
+from streams import control
+from streams.agents.building import build_agents
 from streams.agents.naming import Naming
 from streams.engine.client import EngineSettings
 from streams.engine.status import State
@@ -60,7 +61,7 @@ async def install(settings: EngineSettings, **changes: Any) -> None:  # noqa: AN
 @asynccontextmanager
 async def agents_running(settings: EngineSettings, *more: str) -> AsyncIterator[None]:
     """Runs the agents in a worker of their own."""
-    built = agents.build((*AGENTS, *more), Naming(settings.prefix), Measures(CollectorRegistry()))
+    built = build_agents((*AGENTS, *more), Naming(settings.prefix), Measures(CollectorRegistry()))
     async with running(built, settings) as worker:
         await worker.until(State.RUNNING, len(built) * PARTITIONS)
         yield

@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from schemas import topics
 from schemas.activity import ActivityCommand, ActivityResult, Attempt, Given, Outcome
-from streams import agents, control
+from streams import control
+from streams.agents.building import build_agents
 from streams.agents.naming import Naming
 from streams.engine import client
 from streams.engine.agent import Agent
@@ -32,7 +33,7 @@ Answer = Callable[[ActivityCommand], object]
 def orchestration(settings: EngineSettings) -> tuple[Agent[Any, Any], ...]:
     """The gateway of workflows and the orchestrator."""
     names = [topics.GATEWAY_WORKFLOWS, topics.ORCHESTRATOR]
-    return agents.build(names, Naming(settings.prefix), Measures(CollectorRegistry()))
+    return build_agents(names, Naming(settings.prefix), Measures(CollectorRegistry()))
 
 
 async def install(settings: EngineSettings, *activities: str, **changes: Any) -> Naming:  # noqa: ANN401
