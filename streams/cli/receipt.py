@@ -145,8 +145,9 @@ def verify(file: Path, checkpoint: Path | None, keys: dict[str, bytes], *, as_js
       0    proven; whether it is anchored is said
       1    something differs, or the file is no receipt
       2    wrong usage
-      3    nothing differs, but something could not be verified: decided by another release, or a checkpoint was given
-           that the receipt cannot be held to. Each is said.
+      3    nothing differs, but something could not be verified: decided by another release, or on what others did, a
+           checkpoint was given that the receipt cannot be held to, or others than lanes have written audit records.
+           Each is said.
 
     \b
     Example:

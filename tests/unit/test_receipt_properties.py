@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from schemas import topics
+from schemas import envelope, topics
 from schemas.receipt import Receipt, ShownTurn
 from streams.engine import digest
 from streams.engine.records import InputRecord
@@ -217,3 +217,19 @@ def fitted_turn(turn: ShownTurn, contents: dict[str, bytes], names: dict[str, st
             "proof": None,
         }
     )
+
+
+def test_what_a_forger_puts_before_our_own_headers_is_judged_and_no_error(receipt: dict[str, Any]) -> None:
+    made = Receipt.model_validate_json(json.dumps(receipt))
+    for name in (envelope.CARD, envelope.ITEM, envelope.REASON, envelope.DETAIL, envelope.WITHDRAWN, "lane-timer"):
+
+        def with_it(one: Any, name: str = name) -> Any:  # noqa: ANN401
+            return one.model_copy(update={"headers": ((name, b"x"), *one.headers)})
+
+        turns = tuple(
+            turn.model_copy(
+                update={"inputs": tuple(map(with_it, turn.inputs)), "outputs": tuple(map(with_it, turn.outputs))}
+            )
+            for turn in made.turns
+        )
+        assert judged_alone(fitted(made.model_copy(update={"turns": turns}))).exit_code == 1, name
