@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import click
 import orjson
 import pytest
 
@@ -17,6 +18,7 @@ from schemas.envelope import SourcePosition
 from schemas.receipt import Receipt
 from streams.agents import control
 from streams.audit.log import MemoryLog
+from streams.cli.receipt import make
 from streams.receipts.anchoring import anchored, read_checkpoints
 from streams.receipts.collecting import collect
 from streams.receipts.errors import CheckpointsUnreadableError, NotKeptError, UnknownMessageError, UnprovableError
@@ -506,3 +508,16 @@ async def test_a_lane_that_the_checkpoint_has_no_partition_for_is_in_no_tree(day
     assert max(lanes) > 0
     one = receipt.model_copy(update={"checkpoint": checkpoint_over([trails[0]], NAMING.prefix)})
     assert Kind.NOT_IN_TREE in kinds(verdict_on(one, keys=public_keys()))
+
+
+async def test_an_id_is_looked_for_as_it_was_written() -> None:
+    written = id_of(0).upper()
+    lanes = lanes_under(registry())
+    lanes.send(topics.IN_MESSAGES, encoded(0, message_id=written))
+    lanes.run()
+    asked = make.make_context("make", [written]).params["message_id"]
+    log = MemoryLog(lanes.topics, {})
+    receipt = await collect(log, installed(), asked, await find(log, installed(), asked))
+    assert (verdict_on(receipt).exit_code, receipt.message_id) == (0, written)
+    with pytest.raises(click.BadParameter, match="is no message_id"):
+        make.make_context("make", [written.replace("-", "")])
