@@ -217,7 +217,7 @@ def _show_findings(title: str, found: Sequence[Finding], verdict: Verdict) -> No
         (
             one.kind.value,
             f"{verdict.findings.count[one.kind]:,}",
-            f"{one.agent}/{one.lane}",
+            clean(f"{one.agent}/{one.lane}"),
             "-" if one.seq is None else str(one.seq),
             clean(one.at or "-"),
             clean(f"{MEANING[one.kind]}: {one.words}"),
