@@ -6,7 +6,10 @@ from pydantic import Field
 
 from schemas.model import Contract, Name, Sha256
 
-Count = Annotated[int, Field(ge=0)]
+_MAX_INTEGER = 2**53 - 1
+
+Count = Annotated[int, Field(ge=0, le=_MAX_INTEGER)]
+Number = Annotated[int, Field(ge=1, le=_MAX_INTEGER)]
 
 
 class InputRange(Contract):
@@ -27,13 +30,13 @@ class OutputCount(Contract):
 
     topic: str
     partition: Count
-    count: Annotated[int, Field(ge=1)]
+    count: Number
 
 
 class AcceptedPosition(Contract):
     """An operator moved the lane to a position by hand: what was skipped or is read again, who did it and why."""
 
-    positions: dict[str, int]
+    positions: dict[str, Count]
     operator: str
     reason: str
 
@@ -52,10 +55,10 @@ class AuditRecord(Contract):
     numbers (big-endian) modulo 2^4096 is written in 512 bytes, and the digest is their SHA-256.
     """
 
-    v: Annotated[int, Field(ge=1)]
+    v: Number
     agent: Name
     lane: Count
-    seq: Annotated[int, Field(ge=1)]
+    seq: Number
     previous: Sha256
     inputs: tuple[InputRange, ...]
     input_digest: Sha256
@@ -63,8 +66,8 @@ class AuditRecord(Contract):
     output_digest: Sha256
     entropy: Sha256
     state_digest: Sha256 | None = None
-    decision_version: Annotated[int, Field(ge=1)]
-    epoch: Annotated[int, Field(ge=1)] | None
+    decision_version: Number
+    epoch: Number | None
     clock: Count
     accepted: AcceptedPosition | None = None
 

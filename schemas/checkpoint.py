@@ -25,11 +25,16 @@ Count = Annotated[int, Field(ge=0, le=_MAX_INTEGER)]
 
 
 class TreeHead(Contract):
-    """One partition of the topic `audit`: the RFC 6962 tree (SHA-256) over the values of its first `size` records."""
+    """One partition of the topic `audit`: the RFC 6962 tree (SHA-256) over the values of its first `size` records.
+
+    `broken` is how many of these continued no lane's chain when the notary read them, or stood under another key than
+    their lane's: 0, unless somebody else than lanes has written there.
+    """
 
     partition: Count
     size: Count
     root: Sha256
+    broken: Count
 
 
 class LaneHead(Contract):

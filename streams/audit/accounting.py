@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from streams.audit.cells import Cells, Present
+from streams.audit.erased import NOTHING, Erased, without
 from streams.audit.facts import InstalledTopics
 from streams.audit.findings import Finding, Kind, position
 from streams.audit.log import Log, Place
@@ -18,15 +19,18 @@ _BESIDE = 500
 
 
 async def unaccounted(
-    log: Log, facts: InstalledTopics, places: Sequence[Place], lanes: Sequence[LaneReport]
+    whole: Log, facts: InstalledTopics, places: Sequence[Place], lanes: Sequence[LaneReport], erased: Erased = NOTHING
 ) -> AsyncIterator[Finding | int]:
     """How many records each partition has, and a finding for each that has more than the turns have written.
 
-    Those that an operator redrove from a dead letter, as its resolution says, are none of them.
+    Those that an operator redrove from a dead letter, as its resolution says, are none of them. What stands in the
+    place of an erased record is one, unless a turn has written what the hash is of.
     """
+    log = without(whole, erased)
     again = await redriven(log, facts)
     for place in places:
-        present = await _present(log, place, lanes)
+        present = await _present(log, place, lanes, facts)
+        present.add(await _in_the_place_of_erased(whole, place, lanes, erased), whole.settled(place))
         cells = Cells()
         cells.take(present.cells)
         unresolved = 0
@@ -44,10 +48,21 @@ async def unaccounted(
             )
 
 
-async def _present(log: Log, place: Place, lanes: Sequence[LaneReport]) -> Present:
+async def _in_the_place_of_erased(
+    whole: Log, place: Place, lanes: Sequence[LaneReport], erased: Erased
+) -> list[Record]:
+    """What stands where the list of erased records names one that no turn is found to have written."""
+    left = erased.of(place).difference(*(lane.erased.get(place, ()) for lane in lanes))
+    if not left:
+        return []
+    return [record async for records in whole.read(place, min(left)) for record in records if record.offset in left]
+
+
+async def _present(log: Log, place: Place, lanes: Sequence[LaneReport], facts: InstalledTopics) -> Present:
     """What is there: as far as a lane has counted on its way, and then the rest."""
     counted = [lane.present[place] for lane in lanes if place in lane.present]
-    present = max(counted, key=lambda one: one.next, default=Present(log.begin(place)))
+    fresh = Present(log.begin(place), is_counted=facts.counted_on(place[0]))
+    present = max(counted, key=lambda one: one.next, default=fresh)
     settled = log.settled(place)
     async for records in log.read(place, present.next):
         present.add(records, settled)

@@ -8,6 +8,7 @@ import orjson
 
 from schemas.audit import AuditRecord
 from streams.audit.entries import Entry
+from streams.audit.findings import Open
 from streams.audit.produced import Produced
 from streams.audit.releases import Pythons, Release
 from streams.audit.subject import Subject
@@ -17,8 +18,8 @@ from streams.engine.rerun import Past, Range
 from streams.engine.turn import Bounds, Turn
 
 _UNBOUNDED = 2**62
-_LIMIT = re.compile(r"a record of \d+ bytes does not fit (\S+), which takes (\d+)$")
-_CHANGELOG_LIMIT = re.compile(r"does not fit the changelog, whose limit is (\d+)$")
+_LIMIT = re.compile(r"a record of \d+ bytes does not fit (\S+), which takes (\d{1,18})$")
+_CHANGELOG_LIMIT = re.compile(r"does not fit the changelog, whose limit is (\d{1,18})$")
 _BATCH_OVERHEAD = 128
 
 
@@ -65,6 +66,7 @@ class Again:
         for other in (await self._bounds_of_letters(bounds, entry.at_ms), _unbounded(bounds)):
             told = await attempt(other, keys)
             if self._comes_out(told, turn):
+                self._say_what_was_smaller(entry, turn, bounds, other)
                 return told
         return first
 
@@ -131,6 +133,14 @@ class Again:
             self._bounds = self._lane.facts.bounds(self._lane.agent.written_under(control))
             self._bounds_control = control
         return self._bounds
+
+    def _say_what_was_smaller(self, entry: Entry, turn: AuditRecord, now: Bounds, then: Bounds) -> None:
+        """Nothing but the letter says so: with a limit of its choice a worker could put aside whatever it likes."""
+        smaller = [(topic, limit) for topic, limit in then.max_bytes.items() if limit < now.max_bytes.get(topic, limit)]
+        if smaller:
+            told = ", ".join(f"{topic} took {limit} bytes, takes {now.max_bytes[topic]}" for topic, limit in smaller)
+            words = f"turn {turn.seq} comes out only if, as its dead letters say, {told}"
+            self._lane.report.say(Open.OTHER_LIMITS, turn.seq, words, self._lane.at(entry))
 
     async def _bounds_of_letters(self, bounds: Bounds, at_ms: int) -> Bounds:
         """The limits that dead letters of that time name: a topic's limit may have been another one then."""

@@ -8,11 +8,13 @@ from typing import IO, Self
 
 from handlers.signatures import is_signed
 from schemas import topics
-from schemas.checkpoint import Checkpoint, TreeHead, parse
+from schemas.checkpoint import Checkpoint, LaneHead, TreeHead, parse
 from streams.audit.facts import InstalledTopics
 from streams.audit.findings import Finding, Findings, Kind, Open, position
 from streams.audit.log import Cursor, Log, Place
 from streams.audit.report import LaneReport
+from streams.engine.records import Record
+from streams.engine.trail import trail_key
 from streams.errors import StreamsError
 from streams.notary.chain import Chain, ChainError, Fault
 from streams.notary.checkpoint_file import Line, lines
@@ -20,6 +22,7 @@ from streams.notary.trees import Lane, TrailTrees, TurnSeen
 
 _FILE = "checkpoints"
 _LANES_NAMED = 5
+_TWO_FACED = "it is not the same for everybody"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,9 @@ class After:
 class Anchor:
     """What came of it. `last` is the last checkpoint that the log keeps to, `checkpoints` how many do.
 
-    `after` has, of each lane, what stands after `last`. `ends` are the hashes of the turns that were asked for. Where
-    the trail has lost its first records it `was_read` not at all.
+    `after` has, of each lane, what stands after `last`, `heads` its last turn in the log. `ends` are the hashes of the
+    turns that were asked for, `astray` the lanes that have turns under another key than theirs. Where the trail has
+    lost its first records it `was_read` not at all.
     """
 
     was_read: bool = False
@@ -44,6 +48,8 @@ class Anchor:
     findings: Findings = field(default_factory=Findings)
     after: dict[Lane, After] = field(default_factory=dict[Lane, After])
     ends: dict[tuple[Lane, int], set[str]] = field(default_factory=dict[tuple[Lane, int], set[str]])
+    heads: dict[Lane, LaneHead] = field(default_factory=dict[Lane, LaneHead])
+    astray: set[Lane] = field(default_factory=set[Lane])
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,26 +75,41 @@ class Checkpoints:
         return cls(tuple(files), tuple(reversed(sizes)), keys)
 
 
-async def anchor(log: Log, facts: InstalledTopics, reports: Sequence[LaneReport], given: Checkpoints) -> Anchor:
+async def anchor(
+    log: Log, facts: InstalledTopics, reports: Sequence[LaneReport], given: Checkpoints, *, to_the_end: bool = True
+) -> Anchor:
     """Holds the log to checkpoints, and what was verified of lanes to the same log.
 
     A broker that shows one trail to who verifies decisions and another one to who compares trees is found out: each
-    lane must end with the same turn in both.
+    lane must end with the same turn in both. Not `to_the_end` if the lanes were verified up to a time.
 
     Raises:
         StreamsError: a file cannot be read.
     """
-    sound = [one for one in reports if one.head and not one.findings.differences()]
-    anchoring = Anchoring(log, facts, given.keys, [((one.agent, one.lane), one.last_seq) for one in sound])
+    sound = [one for one in reports if not one.findings.differences()]
+    ends = [((one.agent, one.lane), one.last_seq) for one in sound if one.head]
     with _opened(given.files[0]) as content:
-        told = await anchoring.run(lines(content, given.ends[0]))
+        told = await Anchoring(log, facts, given.keys, ends).run(lines(content, given.ends[0]))
     for one in sound if told.was_read else ():
-        if one.head not in told.ends[(one.agent, one.lane), one.last_seq]:
-            words = f"turn {one.last_seq} was another one when the log was read again: it is not the same for everybody"
-            told.findings.add(Finding(Kind.HISTORY_REWRITTEN, one.agent, one.lane, one.last_seq, words))
+        words = _not_the_same(one, told, to_the_end=to_the_end)
+        if words is not None:
+            told.findings.add(
+                Finding(Kind.HISTORY_REWRITTEN, one.agent, one.lane, one.last_seq or None, f"{words}: {_TWO_FACED}")
+            )
     for number in range(1, len(given.files)):
         told.findings.take(compared(given, number))
     return told
+
+
+def _not_the_same(one: LaneReport, told: Anchor, *, to_the_end: bool) -> str | None:
+    """Why the lane that was verified is not the lane in the trees, in words."""
+    if one.head and one.head not in told.ends[(one.agent, one.lane), one.last_seq]:
+        return f"turn {one.last_seq} was another one when the log was read again"
+    lane = one.agent, one.lane
+    last = told.heads.get(lane) if to_the_end and lane not in told.astray else None
+    if last is not None and (last.seq, last.sha256) != (one.last_seq, one.head):
+        return f"the lane ended with turn {one.last_seq}, and with turn {last.seq} when the log was read again"
+    return None
 
 
 def compared(given: Checkpoints, number: int) -> Findings:
@@ -108,7 +129,7 @@ def compared(given: Checkpoints, number: int) -> Findings:
                     found.add(_of_line(_kind(error), its.number, f"{copy}: {error}"))
                 break
             here = next(mine, None)
-            if here is None:
+            if here is None or (not here.is_whole and here.content != its.content):
                 words = f"{file} has lost its end: {copy} goes on with checkpoint {read.number}"
                 found.add(_of_line(Kind.CHECKPOINT_BROKEN, its.number, words))
                 break
@@ -239,6 +260,13 @@ class Anchoring:
             )
             self._anchor.findings.add(Finding(Kind.HISTORY_REWRITTEN, *place, None, words, position(place, since)))
             return False
+        if found.broken != signed.broken:
+            words = (
+                f"of the first {signed.size} audit records of {'/'.join(map(str, place))} {found.broken} continue no "
+                f"lane's chain, and {signed.broken} did when {_name(read)} was signed: their keys were changed; {held}"
+            )
+            self._anchor.findings.add(Finding(Kind.HISTORY_REWRITTEN, *place, None, words, position(place, since)))
+            return False
         return True
 
     async def _read(self, partition: int, size: int) -> TreeHead:
@@ -250,6 +278,7 @@ class Anchoring:
             seen, held = self._trees.add(partition, record.key, record.value), held + 1
             if seen is not None:
                 self._note(seen)
+                self._require_key(record, seen)
         return self._trees.tree(partition)
 
     async def _read_on(self) -> None:
@@ -257,12 +286,21 @@ class Anchoring:
         for partition in range(len(self._places)):
             await self._read(partition, 2**62)
         self._anchor.after = self._after
+        self._anchor.heads = {(head.agent, head.lane): head for head in self._trees.heads()}
 
     def _note(self, seen: TurnSeen) -> None:
         before = self._after.get(seen.lane, After(0, 0))
         self._after[seen.lane] = After(before.turns + 1, before.records + seen.records)
         if (seen.lane, seen.seq) in self._anchor.ends:
             self._anchor.ends[seen.lane, seen.seq].add(seen.sha256)
+
+    def _require_key(self, record: Record, seen: TurnSeen) -> None:
+        """No tree holds the keys of records, and who verifies a lane reads what stands under its key."""
+        if record.key != trail_key(*seen.lane):
+            words = f"turn {seen.seq} stands under another key than its lane's, where nobody looks for it"
+            at = position((record.topic, record.partition), record.offset)
+            self._anchor.findings.add(Finding(Kind.CHAIN_BROKEN, *seen.lane, seen.seq, words, at))
+            self._anchor.astray.add(seen.lane)
 
     def _differing(self, read: Checkpoint, partition: int) -> str:
         """The lanes of a partition whose last turn is another one, in words."""

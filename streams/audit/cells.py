@@ -1,11 +1,14 @@
 """Which records of a partition no turn accounts for, in memory that does not grow with the log."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from streams.engine.records import Record
 
 _CELLS = 1024
+
+IsCounted = Callable[[Record], bool]
+"""Whether a record must be some turn's."""
 
 
 class Cells:
@@ -55,9 +58,13 @@ class Cells:
 
 @dataclass(slots=True)
 class Present:
-    """The records of a partition up to the offset `next`: their cells and how many they are."""
+    """The records of a partition up to the offset `next`: their cells and how many they are.
+
+    With `is_counted`, only those that it is true of.
+    """
 
     next: int
+    is_counted: IsCounted | None = None
     cells: Cells = field(default_factory=Cells)
     count: int = 0
 
@@ -65,7 +72,8 @@ class Present:
         """Counts the records that follow, if they stand before an offset."""
         if not records:
             return
-        offsets = [record.offset for record in records if record.offset < until]
+        counted = records if self.is_counted is None else filter(self.is_counted, records)
+        offsets = [record.offset for record in counted if record.offset < until]
         self.cells.add(offsets)
         self.count += len(offsets)
         self.next = records[-1].offset + 1

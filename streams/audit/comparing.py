@@ -66,7 +66,7 @@ def _part(name: str, found: bytes | None, derived: bytes | None) -> Iterator[tup
 
 
 def _fields_that_differ(old: Mapping[str, object], new: Mapping[str, object]) -> list[tuple[str, object, object]]:
-    names = [field for field in {**old, **new} if old.get(field, _NOTHING) != new.get(field, _NOTHING)]
+    names = [field for field in {**old, **new} if not _same(old.get(field, _NOTHING), new.get(field, _NOTHING))]
     return [(field, old.get(field), new.get(field)) for field in names]
 
 
@@ -76,7 +76,15 @@ def _first(headers: Sequence[tuple[str, bytes | None]], wanted: str) -> bytes | 
 
 def _same_json(one: bytes | None, other: bytes | None) -> bool:
     parsed = _json(one)
-    return parsed is not _NOTHING and parsed == _json(other)
+    return parsed is not _NOTHING and _same(parsed, _json(other))
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether both are equal; not, if they are nested too deeply to tell."""
+    try:
+        return one == other
+    except RecursionError:
+        return False
 
 
 def _object(content: bytes | None) -> dict[str, object] | None:
@@ -91,9 +99,16 @@ def _json(content: bytes | None) -> object:
         return _NOTHING
 
 
+def _written(content: object) -> str:
+    try:
+        return orjson.dumps(content).decode()
+    except orjson.JSONEncodeError:
+        return "nested too deeply to be shown"
+
+
 def _shown(content: object) -> str:
     if isinstance(content, bytes):
         words = content.decode("utf-8", "backslashreplace")
     else:
-        words = "nothing" if content is None else orjson.dumps(content).decode()
+        words = "nothing" if content is None else _written(content)
     return words if len(words) <= _SHOWN else f"{words[:_SHOWN]}..."

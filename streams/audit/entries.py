@@ -1,6 +1,6 @@
 """The audit records of one lane as they are in the log, and what vouches for each."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -28,9 +28,15 @@ class Entry:
         return digest.of_bytes(self.raw)
 
 
-async def entries(log: Log, audit: Place, key: bytes, until_ms: int | None) -> AsyncGenerator[Entry, None]:
-    """The audit records under a lane's key, up to the first at or after `until_ms`."""
+async def entries(
+    log: Log, audit: Place, key: bytes, until_ms: int | None, on_records: Callable[[int], None] = lambda _: None
+) -> AsyncGenerator[Entry, None]:
+    """The audit records under a lane's key, up to the first at or after `until_ms`.
+
+    `on_records` is told how many more were read, those of other lanes among them.
+    """
     async for records in log.read(audit, log.begin(audit)):
+        on_records(len(records))
         for record in records:
             if record.key != key:
                 continue
@@ -40,7 +46,12 @@ async def entries(log: Log, audit: Place, key: bytes, until_ms: int | None) -> A
 
 
 async def last_position(log: Log, changelog: Place) -> Position | None:
-    """Where the lane stands by its changelog, if that says it."""
+    """Where the lane stands by its changelog, if that says it.
+
+    Raises:
+        EngineError: a later release has written it.
+        ValueError: what stands there is no position.
+    """
     found: Record | None = None
     async for records in log.read(changelog, log.begin(changelog)):
         for record in records:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from pydantic import ValidationError
 
@@ -35,6 +36,18 @@ class Erased:
     def has(self, place: Place, offset: int) -> bool:
         """Whether the record there is erased: what may be left of it does not count."""
         return offset in self.inputs.get(place, {}) or offset in self.outputs.get(place, {})
+
+    def of(self, place: Place) -> set[int]:
+        """The offsets of all that is erased there."""
+        return {*self.inputs.get(place, {}), *self.outputs.get(place, {})}
+
+    def but_for(self, *names: str) -> Self:
+        """The same without what stands on topics of those names."""
+        inputs, outputs = (
+            {place: hashes for place, hashes in every.items() if place[0] not in names}
+            for every in (self.inputs, self.outputs)
+        )
+        return type(self)(inputs, outputs)
 
 
 NOTHING = Erased()

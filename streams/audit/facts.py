@@ -8,6 +8,8 @@ from typing import Protocol
 from schemas import topics
 from schemas.topics import Cleanup
 from streams.agents.naming import Naming
+from streams.audit.cells import IsCounted
+from streams.engine.dead_letters import is_letter
 from streams.engine.turn import Bounds
 
 
@@ -23,7 +25,11 @@ class TopicFacts(Protocol):
         ...
 
     def is_lanes_alone(self, topic: str) -> bool:
-        """Whether nobody but lanes writes to it."""
+        """Whether nobody but lanes writes to it, or nobody else what counted_on() counts."""
+        ...
+
+    def counted_on(self, topic: str) -> IsCounted | None:
+        """Which records of such a topic must be some turn's; None if all."""
         ...
 
 
@@ -45,8 +51,12 @@ class InstalledTopics:
         return topic not in self._compacted
 
     def is_lanes_alone(self, topic: str) -> bool:
-        """By the catalogue: kept topics that only agents on lanes may write to."""
-        return topic in self.lanes_alone
+        """By the catalogue: kept topics that only agents on lanes may write to, and those of dead letters."""
+        return topic in self.lanes_alone or topic in self.boxes
+
+    def counted_on(self, topic: str) -> IsCounted | None:
+        """The letters, where operators write what became of them."""
+        return is_letter if topic in self.boxes else None
 
     @cached_property
     def lanes_alone(self) -> frozenset[str]:
@@ -59,6 +69,12 @@ class InstalledTopics:
             and set(topic.writers) <= set(topics.LANE_AGENTS)
             and self.naming.topic(topic.name) in self.partitions
         )
+
+    @cached_property
+    def boxes(self) -> frozenset[str]:
+        """The topics of dead letters, by full name."""
+        names = (self.naming.own(agent).dead_letters for agent in topics.LANE_AGENTS)
+        return frozenset(name for name in names if name in self.partitions)
 
     @cached_property
     def _compacted(self) -> frozenset[str]:

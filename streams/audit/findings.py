@@ -37,8 +37,10 @@ class Open(StrEnum):
     ERASED = "erased"
     STATE_UNKNOWN = "state-unknown"
     ACCEPTED = "accepted-by-operator"
+    OTHER_LIMITS = "other-limits"
     NO_POSITION = "no-position"
     NO_CHECKPOINT = "no-checkpoint"
+    NO_TURN = "no-turn"
 
 
 MEANING: dict[Kind | Open, str] = {
@@ -65,8 +67,10 @@ MEANING: dict[Kind | Open, str] = {
     Open.ERASED: "records that a turn read or wrote were erased; the hashes that they left are those of the trail",
     Open.STATE_UNKNOWN: "the state that was decided upon cannot be derived, because of what stands before",
     Open.ACCEPTED: "an operator put the lane to another position by hand",
+    Open.OTHER_LIMITS: "records were put aside as too large by limits that the topics do not have now",
     Open.NO_POSITION: "the lane's changelog has no position to hold the trail's end to",
     Open.NO_CHECKPOINT: "there is no checkpoint to hold the trail to",
+    Open.NO_TURN: "there was nothing to verify",
 }
 
 

@@ -59,7 +59,7 @@ class LaneAudit:
             if lane.window.since_ms is not None and lane.agent.rows is not None:
                 async with aclosing(self._trail()) as trail:
                     self._passes_over_until = await last_known_before(lane, lane.window.since_ms, trail)
-            async with aclosing(self._trail()) as trail:
+            async with aclosing(self._trail(self._count)) as trail:
                 await self._read(trail)
         finally:
             await self._inputs.close()
@@ -69,13 +69,16 @@ class LaneAudit:
         self._report.head = lane.rerun.position.head if self._report.last_seq else None
         return self._report
 
-    def _trail(self) -> AsyncGenerator[Entry, None]:
+    def _trail(self, on_records: Callable[[int], None] = lambda _: None) -> AsyncGenerator[Entry, None]:
         lane = self._lane
-        return entries(lane.log, lane.audit, lane.key, lane.window.until_ms)
+        return entries(lane.log, lane.audit, lane.key, lane.window.until_ms, on_records)
+
+    def _count(self, records: int) -> None:
+        self._report.trail += records
 
     async def _read(self, trail: AsyncGenerator[Entry, None]) -> None:
         lane = self._lane
-        end = await last_position(lane.log, (lane.agent.topics.changelog, lane.lane))
+        end = await self._end()
         entry = await anext(trail, None)
         while entry is not None:
             following = await anext(trail, None)
@@ -88,6 +91,14 @@ class LaneAudit:
         self._on_turns(self._report.turns % _SAYS_EVERY)
         if lane.window.until_ms is None:
             chain.compare_end(lane, end)
+
+    async def _end(self) -> Position | None:
+        changelog = self._lane.agent.topics.changelog, self._lane.lane
+        try:
+            return await last_position(self._lane.log, changelog)
+        except ValueError as error:
+            self._report.say(Kind.CHAIN_BROKEN, None, f"where its changelog says the lane stands: {error}", None)
+            return None
 
     async def _take(self, entry: Entry, following: Entry | None, end: Position | None) -> None:
         lane = self._lane

@@ -1,6 +1,5 @@
 """What a lane wrote to one partition: each record found again, in order, among those of other writers."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -25,7 +24,8 @@ class Matched:
     """What became of the records that a turn should have written to one partition.
 
     `found` are offsets in order. `changed` pairs a record with the one that stands in its place. `missing` are nowhere,
-    `gone` may have been deleted by retention, `erased` have left their hashes, `unsought` were not looked for.
+    `gone` may have been deleted by retention, `unsought` were not looked for. `erased` are the offsets of those that
+    have left their hashes.
     """
 
     found: list[int] = field(default_factory=list[int])
@@ -34,7 +34,7 @@ class Matched:
     changed: list[tuple[Image, Record]] = field(default_factory=list[tuple[Image, Record]])
     missing: list[Image] = field(default_factory=list[Image])
     gone: int = 0
-    erased: int = 0
+    erased: list[int] = field(default_factory=list[int])
     unsought: int = 0
 
     @property
@@ -61,7 +61,9 @@ class Written:
         erased: Erased = NOTHING,
         on_records: Callable[[Sequence[Record]], None] = lambda _: None,
     ) -> None:
-        self._erased = Counter(erased.outputs.get(place, {}).values())
+        self._erased: dict[bytes, list[int]] = {}
+        for offset, hashed in sorted(erased.outputs.get(place, {}).items(), reverse=True):
+            self._erased.setdefault(hashed, []).append(offset)
         self._prefix = digest.partition_prefix(*place)
         self._cursor = Cursor(log, place, on_records)
         self.place = place
@@ -82,8 +84,8 @@ class Written:
         at = 0
         ahead = self._cursor.ahead
         for number, image in enumerate(images):
-            if self._erased and self._is_erased(image):
-                told.erased += 1
+            if self._erased and (gone := self._erased_as(image)) is not None:
+                told.erased.append(gone)
                 told.records.append(None)
                 continue
             index: int | None = at
@@ -105,12 +107,11 @@ class Written:
             ahead.popleft()
         return told
 
-    def _is_erased(self, image: Image) -> bool:
+    def _erased_as(self, image: Image) -> int | None:
+        """Where the record stood, if it is erased."""
         key, value, headers = image
-        hashed = digest.sha256(digest.output_image(self._prefix, key, headers, value))
-        is_erased = self._erased[hashed] > 0
-        self._erased[hashed] -= is_erased
-        return is_erased
+        offsets = self._erased.get(digest.sha256(digest.output_image(self._prefix, key, headers, value)))
+        return offsets.pop() if offsets else None
 
     async def timers(self, count: int, at_ms: int) -> list[str]:
         """The rows of the next timers in this inbox, at most `count`: the ones that a turn of that time fired."""

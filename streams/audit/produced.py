@@ -57,6 +57,8 @@ class Produced:
             for offset in told.claimed:
                 if offset < settled:
                     cells.remove(offset)
+            if told.erased:
+                lane.report.erased.setdefault(place, set()).update(told.erased)
         return told
 
     def written_to(self, place: Place) -> Written:
@@ -76,7 +78,9 @@ class Produced:
 
     def _counting(self, place: Place) -> Written:
         lane = self._lane
-        present = lane.report.present[place] = Present(lane.log.begin(place))
+        present = lane.report.present[place] = Present(
+            lane.log.begin(place), is_counted=lane.facts.counted_on(place[0])
+        )
         settled = lane.log.settled(place)
         return Written(lane.log, place, erased=lane.erased, on_records=lambda records: present.add(records, settled))
 
@@ -98,7 +102,7 @@ class Produced:
         if told.gone:
             say(Open.OUTPUTS_DELETED, turn.seq, f"{told.gone} records of the turn", where)
         if told.erased:
-            say(Open.ERASED, turn.seq, f"{told.erased} records that the turn wrote", where)
+            say(Open.ERASED, turn.seq, f"{len(told.erased)} records that the turn wrote", where)
         if told.unsought:
             words = f"{told.unsought} records of the turn were not looked for after so many that are missing"
             say(Kind.OUTPUT_REMOVED, turn.seq, words, where)

@@ -81,11 +81,16 @@ class Rebuilt:
         async with aclosing(self._log.read(self._changelog, self._log.begin(self._changelog))) as batches:
             async for records in batches:
                 for record in records:
-                    if is_row(record):
-                        fold.take(record)
-                    elif record.key == POSITION_KEY and record.value is not None:
+                    try:
+                        if is_row(record):
+                            fold.take(record)
+                            continue
+                        if record.key != POSITION_KEY or record.value is None:
+                            continue
                         fold.seq = decode_position(record.value).seq
-                        yield fold
+                    except ValueError:  # no lane wrote it: nothing after it can be believed
+                        return
+                    yield fold
 
 
 async def last_known_before(lane: Subject, since_ms: int, trail: AsyncGenerator[Entry, None]) -> int:

@@ -1,12 +1,13 @@
 """Other releases, each in an environment of its own, that take the turns of their decision_version again."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -32,7 +33,9 @@ from streams.errors import StreamsError
 Pythons = Mapping[tuple[str, int], Path]
 """The interpreter that has an agent's rules of a decision_version."""
 
-_TAKES = ("-P", "-m", "streams.audit.release_process")  # -P: nothing from the folder in which the auditor stands
+_TAKES = ("-I", "-m", "streams.audit.release_process")  # -I: nothing of the auditor's folder, PYTHONPATH and packages
+_OWN = ("--isolated", "--no-index", "--only-binary", ":all:", "--quiet", "--disable-pip-version-check")
+_NO_CONFIGURATION = {"PIP_CONFIG_FILE": os.devnull}  # one may name other places to install from
 _WHEELS = "acgs_streams-*.whl"
 _LINE_LIMIT = 1 << 30
 _INSTALLED_WITHIN_S = 600
@@ -60,7 +63,7 @@ def install(folder: Path, into: Path, say: Callable[[str], None]) -> dict[tuple[
         place = into / str(number)
         python = place / "bin" / "python"
         _run(wheel, [sys.executable, "-m", "venv", "--without-pip", str(place)])
-        own = ["--no-index", "--find-links", str(folder), "--quiet", "--disable-pip-version-check"]
+        own = [*_OWN, "--find-links", str(folder)]
         _run(wheel, [sys.executable, "-m", "pip", "--python", str(python), "install", *own, str(wheel)])
         asked = _run(wheel, [str(python), *_TAKES], orjson.dumps({"do": "versions"}) + b"\n")
         pythons |= dict.fromkeys(versions_of(wheel, asked).items(), python)
@@ -73,17 +76,34 @@ def versions_of(wheel: Path, answered: bytes) -> Mapping[str, int]:
     Raises:
         ReleaseError: it speaks another protocol, or says that it cannot answer.
     """
-    answer = orjson.loads(answered)
-    if answer.get("protocol") != wire.PROTOCOL:
+    answer = _object(answered)
+    if answer is None:
+        raise ReleaseError(f"{wheel.name} cannot be asked: what it says is no answer")
+    versions: Mapping[str, int] | None = answer.get("versions")
+    if answer.get("protocol") != wire.PROTOCOL or not isinstance(versions, dict):
         said = answer.get("error") or f"it speaks protocol {answer.get('protocol')}, this release {wire.PROTOCOL}"
         raise ReleaseError(f"{wheel.name} cannot be asked: {said}")
-    versions: Mapping[str, int] = answer["versions"]
     return versions
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        answer = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return cast("dict[str, Any]", answer) if isinstance(answer, dict) else None
 
 
 def _run(wheel: Path, command: Sequence[str], given: bytes = b"") -> bytes:
     try:
-        done = subprocess.run(command, input=given, capture_output=True, timeout=_INSTALLED_WITHIN_S, check=True)  # noqa: S603  # our own
+        done = subprocess.run(  # noqa: S603  # our own
+            command,
+            input=given,
+            capture_output=True,
+            timeout=_INSTALLED_WITHIN_S,
+            check=True,
+            env={**os.environ, **_NO_CONFIGURATION},
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ReleaseError(f"{wheel.name} cannot be installed: {error}") from error
     except subprocess.CalledProcessError as error:
@@ -172,7 +192,10 @@ class Release:
                 "recorded": recorded,
             }
         )
-        turn = self._turn(wire.batches_of(answer["batches"]), answer["records"])
+        try:
+            turn = self._turn(wire.batches_of(answer["batches"]), answer["records"])
+        except (ValueError, TypeError, LookupError) as error:
+            raise ReleaseError(f"the other release's answer is no turn: {error!r}") from error
         self._attempts.append(turn)
         return turn
 
@@ -207,7 +230,9 @@ class Release:
             raise ReleaseError(f"the other release has ended: {error}") from error
         if not line:
             raise ReleaseError("the other release has ended without an answer")
-        answer: Mapping[str, Any] = orjson.loads(line)
+        answer = _object(line)
+        if answer is None:
+            raise ReleaseError("the other release says something that is no answer")
         if "error" in answer:
             raise ReleaseError(answer["error"])
         return answer

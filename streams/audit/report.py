@@ -30,12 +30,14 @@ class LaneReport:
     """What came of one lane. `verified` are turns of which everything was compared and the same.
 
     `claims` are the records found that its turns wrote, `unresolved` how many it wrote that were not looked for,
-    `present` the records of all writers that were seen on the way.
+    `present` the records of all writers that were seen on the way, `trail` how many audit records, those of other lanes
+    among them. `erased` are the offsets of erased records that its turns wrote.
     """
 
     agent: str
     lane: int
     turns: int = 0
+    trail: int = 0
     verified: int = 0
     decisions: int = 0
     head: str | None = None
@@ -45,6 +47,7 @@ class LaneReport:
     claims: dict[Place, Cells] = field(default_factory=dict[Place, Cells])
     present: dict[Place, Present] = field(default_factory=dict[Place, Present])
     unresolved: dict[Place, int] = field(default_factory=dict[Place, int])
+    erased: dict[Place, set[int]] = field(default_factory=dict[Place, set[int]])
 
     def say(self, kind: Kind | Open, seq: int | None, words: str, at: str | None) -> None:
         """Notes what was found at a turn."""

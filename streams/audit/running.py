@@ -14,7 +14,7 @@ from schemas import topics
 from streams import loop
 from streams.agents.building import build_agents
 from streams.audit.anchoring import Checkpoints
-from streams.audit.erased import NOTHING, Erased, without
+from streams.audit.erased import NOTHING, Erased
 from streams.audit.facts import InstalledTopics
 from streams.audit.kafka_log import KafkaLog, Moment, installed, moment
 from streams.audit.lane import LaneAudit
@@ -25,6 +25,7 @@ from streams.audit.verifying import EVERYTHING, conclude
 from streams.engine.agent import Agent
 from streams.engine.client import EngineSettings
 from streams.engine.worker import settle_garbage
+from streams.errors import StreamsError
 from streams.metrics import Measures
 from streams.settings import Settings
 
@@ -32,6 +33,10 @@ _CLIENT = "acgs-audit"
 _LOOK_EVERY_S = 0.2
 _AT_A_TIME = 4
 """Lanes that one process reads at once: of small ones most of the time is waiting for the broker."""
+
+
+class UnknownLaneError(StreamsError):
+    """A lane is to be verified that the installation does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,7 @@ def run(
     With checkpoints, the whole trail is held to them, whatever is selected.
 
     Raises:
+        UnknownLaneError: a lane is selected that is not there.
         InstallationError: topics of the catalogue are missing.
         BrokerError: the broker cannot be reached or refuses.
         StreamsError: a file of checkpoints cannot be read.
@@ -94,6 +100,9 @@ def run(
     facts, now = loop.run(_look(engine))
     count = facts.partitions[facts.naming.topic(topics.CONTROL)]
     names = selection.agents or topics.LANE_AGENTS
+    unknown = [lane for lane in selection.lanes if lane >= count]
+    if unknown:
+        raise UnknownLaneError(f"there is no lane {unknown[0]}: there are {count}, from 0 to {count - 1}")
     lanes = [lane for lane in range(count) if not selection.lanes or lane in selection.lanes]
     jobs = [_Job(settings, facts, now, selection, name, lane) for name in names for lane in lanes]
     if workers == 1 or not jobs:
@@ -118,8 +127,15 @@ async def _conclude(
     selection: Selection,
 ) -> Verdict:
     async with KafkaLog(engine, now) as log:
-        left = without(log, selection.erased)
-        return await conclude(left, facts, reports, checkpoints, accounts=selection.is_everything)
+        return await conclude(
+            log,
+            facts,
+            reports,
+            checkpoints,
+            accounts=selection.is_everything,
+            window=selection.window,
+            erased=selection.erased,
+        )
 
 
 async def _in_this_process(

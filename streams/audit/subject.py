@@ -73,4 +73,5 @@ def subject(
     audit = agent.topics.audit
     place = audit, lane % facts.bounds([audit]).partitions[audit]
     report, rerun = LaneReport(agent.name, lane), Rerun(agent, lane)
-    return Subject(agent, lane, without(log, erased), facts, window, report, rerun, place, erased)
+    may_be_erased = erased.but_for(audit, agent.topics.changelog)
+    return Subject(agent, lane, without(log, may_be_erased), facts, window, report, rerun, place, may_be_erased)

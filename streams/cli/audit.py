@@ -113,11 +113,11 @@ def verify(
     \b
     Exit codes:
       0    consistent; with --checkpoint also anchored
-      1    something differs, or the broker cannot be read
+      1    something differs, or the broker cannot be read, or there is no such lane
       2    wrong usage or settings
       3    nothing differs, but something could not be verified: decided by another release, inputs that retention
-           has deleted, records that were erased, positions that an operator accepted, no checkpoint in the file. Each
-           is said.
+           has deleted, records that were erased, positions that an operator accepted, limits that topics do not have
+           now, no checkpoint in the file, no turn at all. Each is said.
 
     \b
     Example:
@@ -217,7 +217,7 @@ def _show_findings(title: str, found: Sequence[Finding], verdict: Verdict) -> No
         (
             one.kind.value,
             f"{verdict.findings.count[one.kind]:,}",
-            f"{one.agent}/{one.lane}",
+            clean(f"{one.agent}/{one.lane}"),
             "-" if one.seq is None else str(one.seq),
             clean(one.at or "-"),
             clean(f"{MEANING[one.kind]}: {one.words}"),

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import UUID
 
 import click
 
@@ -60,12 +61,24 @@ def _place(context: click.Context, parameter: click.Parameter, given: str | None
         raise click.BadParameter(words, context, parameter) from error
 
 
+def _id(context: click.Context, parameter: click.Parameter, given: str) -> str:
+    """As it was typed: a message_id is kept as it was written, in capitals too."""
+    try:
+        if str(UUID(given)) == given.lower():
+            return given
+    except ValueError:
+        pass
+    raise click.BadParameter(
+        f"{given!r} is no message_id, such as 5bb45a45-9d55-5fd0-a2c4-d8a5c8ab6a28", context, parameter
+    )
+
+
 @receipt.command()
-@click.argument("message_id", type=click.UUID)
+@click.argument("message_id", callback=_id)
 @click.option("--at", callback=_place, metavar="PLACE", help="Which record, if several have that id: TOPIC/N/OFFSET.")
 @click.option("--checkpoint", type=_FILE, help="The notary's file: proofs up to the first that covers all turns.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Where to; else receipt-MESSAGE_ID.json.")
-def make(message_id: object, at: SourcePosition | None, checkpoint: Path | None, out: Path | None) -> None:
+def make(message_id: str, at: SourcePosition | None, checkpoint: Path | None, out: Path | None) -> None:
     r"""Make the receipt of a message: 'acgs receipt MESSAGE_ID'.
 
     Inputs are kept for a week: a receipt has to be made before. It is verified before it is written. Topics are
@@ -83,7 +96,7 @@ def make(message_id: object, at: SourcePosition | None, checkpoint: Path | None,
       acgs receipt 5bb45a45-9d55-5fd0-a2c4-d8a5c8ab6a28
     """
     with _progress() as on_records:
-        made = wait_for(_make(engine("receipt"), str(message_id), at, checkpoint, on_records))
+        made = wait_for(_make(engine("receipt"), message_id, at, checkpoint, on_records))
     text = made.model_dump_json(indent=1).encode() + b"\n"
     verdict = verify_receipt(text, checkpoints=None if checkpoint is None else read_checkpoints(checkpoint))
     if verdict.findings.differences:
@@ -145,8 +158,9 @@ def verify(file: Path, checkpoint: Path | None, keys: dict[str, bytes], *, as_js
       0    proven; whether it is anchored is said
       1    something differs, or the file is no receipt
       2    wrong usage
-      3    nothing differs, but something could not be verified: decided by another release, or a checkpoint was given
-           that the receipt cannot be held to. Each is said.
+      3    nothing differs, but something could not be verified: decided by another release, or on what others did, a
+           checkpoint was given that the receipt cannot be held to, or others than lanes have written audit records.
+           Each is said.
 
     \b
     Example:

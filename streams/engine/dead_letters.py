@@ -114,6 +114,11 @@ def resolution_of(headers: Headers) -> str | None:
     return _text(headers[0][1]) if headers and headers[0][0] == RESOLUTION else None
 
 
+def is_letter(record: Record) -> bool:
+    """Whether a record on a topic of dead letters is a letter, and not the resolution of one."""
+    return resolution_of(record.headers) is None
+
+
 def resolution_headers(words: str) -> Sequence[tuple[str, bytes | None]]:
     """The headers of a resolution; its key is the letter's key."""
     return ((RESOLUTION, words.encode()),)

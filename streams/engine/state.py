@@ -47,11 +47,19 @@ def decode_position(value: bytes) -> Position:
 
     Raises:
         EngineError: written by a later version of this program.
+        ValueError: it is no position row.
     """
     document = orjson.loads(value)
-    if document["v"] != _VERSION:
-        raise EngineError(f"position row of version {document['v']}: run a release that knows it")
-    return Position(document["offsets"], document["seq"], document["head"], document["clock"])
+    try:
+        if document["v"] != _VERSION:
+            raise EngineError(f"position row of version {document['v']}: run a release that knows it")
+        offsets, seq, head, clock = (document[name] for name in ("offsets", "seq", "head", "clock"))
+        numbers = [seq, clock, *offsets.values()]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError("this is no position row") from error
+    if not isinstance(head, str) or any(type(number) is not int for number in numbers):
+        raise ValueError("this is no position row")
+    return Position(offsets, seq, head, clock)
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,6 @@ def _require_growth(last: Checkpoint, read: Checkpoint) -> None:
         if after.size < before.size:
             words = f"checkpoint {read.number} has fewer records of partition {after.partition} than the one before"
             raise ChainError(Fault.FORKED, words)
-        if after.size == before.size and after.root != before.root:
+        if after.size == before.size and after != before:
             words = f"checkpoint {read.number} has other records of partition {after.partition} than the one before"
             raise ChainError(Fault.FORKED, words)

@@ -13,6 +13,7 @@ from streams.engine.trail import trail_key
 from streams.notary.merkle import Tree, leaf_hash
 
 _MAX_INTEGER = 2**53 - 1
+_MOST_LANES = 256
 
 Lane = tuple[str, int]
 """An agent and a partition of it."""
@@ -36,13 +37,16 @@ class TrailTrees:
     """Trees and heads over all records so far. Needs memory for partitions and lanes, whatever the length of the trail.
 
     A tree has every committed record of its partition, in order, whatever it holds: its leaf is the value, of a record
-    without one no bytes. A lane's head is the last record that names it, in the partition it writes to (its own number,
-    modulo their count): whoever has the leaves comes to the same heads. Of a record no more is understood than that, so
-    that a later release's is too.
+    without one no bytes. A lane's head is the last record that names it, in the partition it writes to, that of its own
+    number: whoever has the leaves comes to the same heads. Of a record no more is understood than that, so that a later
+    release's is too. Lanes that come after the 256th of a partition have no head: there are some ten agents, and who
+    may write to the topic must not choose how long a checkpoint is.
     """
 
     def __init__(self, partitions: int) -> None:
         self._trees = [Tree() for _ in range(partitions)]
+        self._broken = [0] * partitions
+        self._lanes = [0] * partitions
         self._heads: dict[Lane, tuple[int, str]] = {}
 
     def add(self, partition: int, key: bytes | None, value: bytes | None) -> TurnSeen | None:
@@ -50,13 +54,22 @@ class TrailTrees:
         leaf = value or b""
         self._trees[partition].add(leaf_hash(leaf))
         said = _said(leaf)
-        if said is None or said["lane"] % len(self._trees) != partition:
+        if said is None or said["lane"] != partition or not self._knows((said["agent"], partition)):
+            self._broken[partition] += 1
             return None
-        lane, seq, sha256 = (said["agent"], said["lane"]), said["seq"], hashlib.sha256(leaf).hexdigest()
+        lane, seq, sha256 = (said["agent"], partition), said["seq"], hashlib.sha256(leaf).hexdigest()
         last_seq, last_hash = self._heads.get(lane, (0, FIRST_PREVIOUS))
         self._heads[lane] = seq, sha256
         continues = seq == last_seq + 1 and said.get("previous") == last_hash and key == trail_key(*lane)
+        self._broken[partition] += not continues
         return TurnSeen(lane, seq, sha256, _records(said), continues)
+
+    def _knows(self, lane: Lane) -> bool:
+        if lane not in self._heads:
+            if self._lanes[lane[1]] == _MOST_LANES:
+                return False
+            self._lanes[lane[1]] += 1
+        return True
 
     @property
     def partitions(self) -> int:
@@ -75,7 +88,8 @@ class TrailTrees:
     def tree(self, partition: int) -> TreeHead:
         """One tree as it is now."""
         tree = self._trees[partition]
-        return TreeHead(partition=partition, size=tree.size, root=tree.root().hex())
+        root, broken = tree.root().hex(), self._broken[partition]
+        return TreeHead(partition=partition, size=tree.size, root=root, broken=broken)
 
     def trees(self) -> tuple[TreeHead, ...]:
         """Every tree as it is now."""
@@ -114,5 +128,5 @@ def _records(said: Mapping[str, Any]) -> int:
     inputs: Any = said.get("inputs")
     try:
         return sum(int(one["count"]) for one in inputs)
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, OverflowError):
         return 0

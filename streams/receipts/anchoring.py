@@ -182,6 +182,7 @@ def check_anchor(
         findings.say(Kind.CHECKPOINT_INVALID, None, words)
     for turn in receipt.turns:
         _check_inclusion(turn, checkpoint, findings)
+    _check_chains(receipt, checkpoint, findings)
     is_known = checkpoints is not None and _check_known(checkpoint, checkpoints, findings)
     if keys:
         _check_signature(checkpoint, keys, findings)
@@ -190,11 +191,13 @@ def check_anchor(
 
 
 def _check_inclusion(turn: ShownTurn, checkpoint: Checkpoint, findings: Findings) -> None:
-    try:
-        record = AuditRecord.model_validate_json(turn.record)
-    except ValidationError:
+    record = _record(turn)
+    if record is None:
         return  # said already
-    tree = checkpoint.trees[record.lane % len(checkpoint.trees)]
+    if record.lane >= len(checkpoint.trees):
+        findings.say(Kind.NOT_IN_TREE, name_of(record), f"the checkpoint has {len(checkpoint.trees)} partitions")
+        return
+    tree = checkpoint.trees[record.lane]
     if turn.proof is None:
         findings.say(Kind.NOT_IN_TREE, name_of(record), "it has no proof that leads to the checkpoint")
         return
@@ -203,6 +206,23 @@ def _check_inclusion(turn: ShownTurn, checkpoint: Checkpoint, findings: Findings
     if not proves_inclusion(leaf_hash(turn.record), turn.proof.index, tree.size, hashes, bytes.fromhex(tree.root)):
         words = f"its proof does not lead to the tree of partition {tree.partition} in checkpoint {checkpoint.number}"
         findings.say(Kind.NOT_IN_TREE, name_of(record), words)
+
+
+def _record(turn: ShownTurn) -> AuditRecord | None:
+    try:
+        return AuditRecord.model_validate_json(turn.record)
+    except ValidationError:
+        return None
+
+
+def _check_chains(receipt: Receipt, checkpoint: Checkpoint, findings: Findings) -> None:
+    """A tree proves that a record is there, and not that the lane has written it: that no other is there does."""
+    lanes = {record.lane for record in map(_record, receipt.turns) if record is not None}
+    broken = [(tree.partition, tree.broken) for tree in checkpoint.trees if tree.broken and tree.partition in lanes]
+    if broken:
+        told = ", ".join(f"{count} in partition {partition}" for partition, count in broken)
+        words = f"{told} continue no lane's chain at checkpoint {checkpoint.number}: a turn that is shown may be one"
+        findings.say(Open.NOT_ONE_CHAIN, None, f"{words}. 'acgs audit verify' tells which they are")
 
 
 def _check_known(checkpoint: Checkpoint, known: Iterable[Checkpoint], findings: Findings) -> bool:

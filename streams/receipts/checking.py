@@ -162,12 +162,20 @@ def _decide(turn: ProvenTurn, deciding: Deciding, checked: Checked) -> bool:
     follows = [one for each in decided for one in each.outputs]
     if same_but_for_place(follows, turn.outputs, naming.topic(topics.CONTROL)):
         return True
-    if any(_rests_on_others(one, naming) for one in turn.outputs) and turn.record.agent == topics.DELIBERATOR:
+    if turn.record.agent == topics.DELIBERATOR and _was_refused_for_others(follows, turn.outputs, naming):
         words = "it was refused for what waits, or has ended, besides; that it was is proven, that it had to be is not"
         findings.say(Open.STATE_UNKNOWN, turn.name, words)
         return False
     findings.say(Kind.DECISION_DIFFERS, turn.name, _differs(follows, turn.outputs))
     return False
+
+
+def _was_refused_for_others(follows: Sequence[Wrote], shown: Sequence[Wrote], naming: Naming) -> bool:
+    """Whether all that does not follow was refused, some of it for what others did: votes are, where their item is."""
+    derived = {(one.topic, one.key, one.value, one.headers) for one in follows}
+    others = [one for one in shown if (one.topic, one.key, one.value, one.headers) not in derived]
+    is_refused = all(one.topic == naming.topic(topics.REJECTED) for one in others)
+    return is_refused and any(_rests_on_others(one, naming) for one in others)
 
 
 def _rests_on_others(one: Wrote, naming: Naming) -> bool:

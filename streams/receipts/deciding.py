@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from handlers.deliberation.rows import BEGAN, Began, encode
-from schemas.audit import AuditRecord
+from schemas.audit import AuditRecord, Count, Number
 from schemas.model import Contract
 from schemas.policy import PublishedPolicy
 from streams.agents.building import build_agents
@@ -31,8 +31,8 @@ class _Timer(Contract):
     """The value of a timer's record."""
 
     v: int
-    version: int
-    due: int
+    version: Number
+    due: Count
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ class Open(StrEnum):
     OTHER_RELEASE = "other-release"
     STATE_UNKNOWN = "state-unknown"
     NOT_ANCHORED = "not-anchored"
+    NOT_ONE_CHAIN = "not-one-chain"
 
 
 MEANING: dict[Kind | Open, str] = {
@@ -42,6 +43,7 @@ MEANING: dict[Kind | Open, str] = {
     Kind.CHECKPOINT_INVALID: "the checkpoint is not one that the notary signed",
     Open.OTHER_RELEASE: "decided by another decision_version than this release's",
     Open.STATE_UNKNOWN: "the decision rests on what others did, which a receipt does not show",
+    Open.NOT_ONE_CHAIN: "others than lanes have written audit records, and the notary has signed that there are such",
     Open.NOT_ANCHORED: "the receipt cannot be held to the checkpoints that were given",
 }
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from schemas import topics
@@ -15,7 +16,7 @@ from streams.agents.naming import Naming
 from streams.audit.findings import Kind
 from streams.audit.kafka_log import installed, moment
 from streams.audit.log import MemoryLog
-from streams.audit.running import Selection, run
+from streams.audit.running import Selection, UnknownLaneError, run
 from streams.audit.verdict import Verdict
 from streams.audit.verifying import verify
 from streams.control import publish as publish_policy
@@ -77,6 +78,8 @@ async def test_messages_votes_and_a_policy_are_verified_while_the_lanes_run_and_
     assert several.document() == verdict.document()
     only = await audited(settings, Selection(agents=(topics.TRIAGE,), lanes=(0,)))
     assert (len(only.lanes), only.accounted, only.exit_code) == (1, None, 0)
+    with pytest.raises(UnknownLaneError, match="there is no lane 7: there are 2, from 0 to 1"):
+        await audited(settings, Selection(lanes=(0, 7)))
 
 
 async def test_workflows_recoveries_and_their_timers_are_verified(settings: EngineSettings) -> None:

@@ -15,7 +15,7 @@ from streams import keys
 from streams.audit.log import MemoryLog, Place
 from streams.engine.records import Record
 from streams.keys import SigningKey
-from streams.notary.merkle import leaf_hash, root_of
+from streams.notary.trees import TrailTrees
 from streams.receipts.anchoring import anchored
 from streams.receipts.collecting import collect
 from streams.receipts.finding import find
@@ -74,10 +74,10 @@ def checkpoint_over(
     trails: Sequence[Sequence[Record]], prefix: str, number: int = 1, signer: SigningKey = NOTARY
 ) -> Checkpoint:
     """Signed by the notary, over these partitions of `audit`."""
-    trees = [
-        {"partition": partition, "size": len(trail), "root": root_of(leaf_hash(r.value or b"") for r in trail).hex()}
-        for partition, trail in enumerate(trails)
-    ]
+    seen = TrailTrees(len(trails))
+    for partition, trail in enumerate(trails):
+        for record in trail:
+            seen.add(partition, record.key, record.value)
     said = {
         "v": 1,
         "number": number,
@@ -85,7 +85,7 @@ def checkpoint_over(
         "prefix": prefix,
         "cluster_id": "memory",
         "previous": FIRST_PREVIOUS,
-        "trees": trees,
+        "trees": [tree.model_dump() for tree in seen.trees()],
         "heads": [],
         "key_id": signer.id,
     }

@@ -21,7 +21,7 @@ def checkpoint(**changes: object) -> Checkpoint:
         "prefix": "acgs.",
         "cluster_id": 'äö-\u2028/ "cluster"',
         "previous": FIRST_PREVIOUS,
-        "trees": [{"partition": number, "size": number, "root": "a" * 64} for number in range(2)],
+        "trees": [{"partition": number, "size": number, "root": "a" * 64, "broken": 0} for number in range(2)],
         "heads": [{"agent": "gateway", "lane": lane, "seq": 2**53 - 1, "sha256": "b" * 64} for lane in (2, 10)],
         "key_id": KEY.id,
         **changes,
@@ -46,7 +46,7 @@ def test_the_signature_is_over_everything_but_itself() -> None:
         {"previous": "c" * 64},
         {"prefix": "other."},
         {"cluster_id": "other"},
-        {"trees": (TreeHead(partition=0, size=1, root="a" * 64),)},
+        {"trees": (TreeHead(partition=0, size=1, root="a" * 64, broken=0),)},
         {"heads": (LaneHead(agent="gateway", lane=0, seq=1, sha256="b" * 64),)},
     ):
         assert not is_signed(raw, written.signature, written.model_copy(update=change).signed_bytes), change

@@ -119,6 +119,21 @@ def test_heads_are_the_last_turns_and_a_stray_record_changes_none() -> None:
         assert trees.add(*stray) is None, stray
     assert trees.heads() == head
     assert trees.size == 1 + len(strays)
+    assert [tree.broken for tree in trees.trees()] == [1, len(strays) - 1]
+
+
+def test_who_may_write_to_the_topic_does_not_choose_how_long_a_checkpoint_is() -> None:
+    trees = TrailTrees(1)
+    for number in range(300):
+        turn = b'{"agent":"%d","lane":0,"seq":1,"previous":"%s"}' % (number, b"0" * 64)
+        trees.add(0, b"%d/0" % number, turn)
+    assert len(trees.heads()) == 256
+    assert trees.tree(0).broken == 300 - 256
+
+
+@pytest.mark.parametrize("count", [b"1e400", b"1e308", b'"9"', b"-1", b"[]", b"null", b"NaN"])
+def test_a_count_that_is_none_does_not_end_the_notary(count: bytes) -> None:
+    TrailTrees(1).add(0, b"a/0", b'{"agent":"a","lane":0,"seq":1,"inputs":[{"count":%s}]}' % count)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +148,7 @@ def test_a_turn_that_does_not_continue_its_lane_is_told(key: bytes, seq: int, pr
     seen = trees.add(0, key, f'{{"agent":"triage","lane":0,"seq":{seq},"previous":"{named}"}}'.encode())
     assert seen is not None
     assert not seen.continues
+    assert trees.tree(0).broken == 1
 
 
 # What it refuses
@@ -277,6 +293,7 @@ def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     [
         (lambda one: {"trees": [{**tree, "size": 0} for tree in one["trees"]]}, Fault.FORKED, "fewer records"),
         (lambda one: {"trees": [{**tree, "root": "a" * 64} for tree in one["trees"]]}, Fault.FORKED, "other records"),
+        (lambda one: {"trees": [{**tree, "broken": 1} for tree in one["trees"]]}, Fault.FORKED, "other records"),
         (lambda one: {"trees": one["trees"][:1]}, Fault.BROKEN, "has 1 trees, those before have 2"),
         (lambda one: {"prefix": one["prefix"] + "x"}, Fault.BROKEN, "is of prefix 't.x'"),
         (lambda _: {"cluster_id": "another"}, Fault.BROKEN, "at cluster another"),

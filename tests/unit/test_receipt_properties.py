@@ -10,15 +10,17 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from schemas import topics
+from schemas import envelope, topics
 from schemas.receipt import Receipt, ShownTurn
 from streams.engine import digest
 from streams.engine.records import InputRecord
+from streams.receipts.findings import Kind
 from streams.receipts.turns import content_id
 from streams.receipts.verifying import Verdict, verify
 from tests.support.deliberated import registry
 from tests.support.product import UNKNOWN_TOOL, encoded
-from tests.support.receipted import anchored_receipt, item_of, lanes_under, public_keys, vote
+from tests.support.receipted import anchored_receipt, item_of, lanes_under, public_keys, receipt_of, vote
+from tests.support.recorded import NAMING
 from tests.support.signing import decide
 
 NOT_COVERED = {"time", "clock"}
@@ -217,3 +219,45 @@ def fitted_turn(turn: ShownTurn, contents: dict[str, bytes], names: dict[str, st
             "proof": None,
         }
     )
+
+
+def test_what_a_forger_puts_before_our_own_headers_is_judged_and_no_error(receipt: dict[str, Any]) -> None:
+    made = Receipt.model_validate_json(json.dumps(receipt))
+    for name in (envelope.CARD, envelope.ITEM, envelope.REASON, envelope.DETAIL, envelope.WITHDRAWN, "lane-timer"):
+
+        def with_it(one: Any, name: str = name) -> Any:  # noqa: ANN401
+            return one.model_copy(update={"headers": ((name, b"x"), *one.headers)})
+
+        turns = tuple(
+            turn.model_copy(
+                update={"inputs": tuple(map(with_it, turn.inputs)), "outputs": tuple(map(with_it, turn.outputs))}
+            )
+            for turn in made.turns
+        )
+        assert judged_alone(fitted(made.model_copy(update={"turns": turns}))).exit_code == 1, name
+
+
+def test_a_delivery_beside_a_refusal_is_not_passed_over_with_it() -> None:
+    """That an item was refused for what others did cannot be told; that something else was done is to be explained."""
+    lanes = lanes_under(registry(max_held_per_sender=1))
+    lanes.send(topics.IN_MESSAGES, *[encoded(number, tool=UNKNOWN_TOOL) for number in range(4)])
+    lanes.run()
+    receipts = [asyncio.run(receipt_of(lanes, number)) for number in range(4)]
+    refused = next(one for one in receipts if judged_alone(one).exit_code == 3)
+    place = len(refused.turns) - 1
+    turn = refused.turns[place]
+    record, hashes = json.loads(turn.record), turn.output_hashes or b""
+    assert record["agent"] == topics.DELIBERATOR
+    count = len(hashes) // 32
+    (rejection,) = turn.outputs
+    delivered = rejection.model_copy(update={"index": count, "topic": NAMING.topic(topics.DELIVERIES)})
+    record["outputs"].append({"topic": delivered.topic, "partition": delivered.partition, "count": 1})
+    beside = turn.model_copy(
+        update={
+            "record": json.dumps(record).encode(),
+            "output_hashes": hashes + bytes(32),
+            "outputs": (rejection, delivered),
+        }
+    )
+    forged = fitted(refused.model_copy(update={"turns": (*refused.turns[:place], beside)}))
+    assert {one.kind for one in judged_alone(forged).findings.every} == {Kind.DECISION_DIFFERS}

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import click
 import orjson
 import pytest
 
@@ -17,6 +18,7 @@ from schemas.envelope import SourcePosition
 from schemas.receipt import Receipt
 from streams.agents import control
 from streams.audit.log import MemoryLog
+from streams.cli.receipt import make
 from streams.receipts.anchoring import anchored, read_checkpoints
 from streams.receipts.collecting import collect
 from streams.receipts.errors import CheckpointsUnreadableError, NotKeptError, UnknownMessageError, UnprovableError
@@ -478,3 +480,44 @@ async def test_what_is_no_receipt_is_said_to_be_none(day: Recorder) -> None:
         verdict = verify(content)
         assert kinds(verdict) == {Kind.DAMAGED}
         assert verdict.exit_code == 1
+
+
+async def test_a_turn_that_somebody_put_into_the_trail_is_not_anchored_by_being_in_the_tree() -> None:
+    """A tree holds whatever stands on the topic; the notary signs how much of it continues no lane's chain."""
+    forged = lanes_under(registry())
+    forged.send(topics.IN_MESSAGES, encoded(0, tool=SAFE_TOOL))
+    forged.run()
+    genuine = lanes_under(registry())
+    genuine.send(topics.IN_MESSAGES, encoded(1, tool=SAFE_TOOL))
+    genuine.run()
+    audit = NAMING.topic(topics.AUDIT)
+    for partition, log in forged.topics[audit].items():
+        for record in log:
+            genuine.append((audit, partition), b"nobody", record.value)
+    receipt, log = await receipt_of(forged, 0), MemoryLog(genuine.topics, {})
+    made = await anchored(receipt, log, installed(), [checkpoint(genuine)])
+    verdict = verdict_on(made, keys=public_keys())
+    assert kinds(verdict) == {Open.NOT_ONE_CHAIN}
+    assert verdict.exit_code == 3
+
+
+async def test_a_lane_that_the_checkpoint_has_no_partition_for_is_in_no_tree(day: Recorder) -> None:
+    receipt = await anchored_receipt(day, DELIVERED)
+    trails = [log for _, log in sorted(day.topics[NAMING.topic(topics.AUDIT)].items())]
+    lanes = {orjson.loads(turn.record)["lane"] for turn in receipt.turns}
+    assert max(lanes) > 0
+    one = receipt.model_copy(update={"checkpoint": checkpoint_over([trails[0]], NAMING.prefix)})
+    assert Kind.NOT_IN_TREE in kinds(verdict_on(one, keys=public_keys()))
+
+
+async def test_an_id_is_looked_for_as_it_was_written() -> None:
+    written = id_of(0).upper()
+    lanes = lanes_under(registry())
+    lanes.send(topics.IN_MESSAGES, encoded(0, message_id=written))
+    lanes.run()
+    asked = make.make_context("make", [written]).params["message_id"]
+    log = MemoryLog(lanes.topics, {})
+    receipt = await collect(log, installed(), asked, await find(log, installed(), asked))
+    assert (verdict_on(receipt).exit_code, receipt.message_id) == (0, written)
+    with pytest.raises(click.BadParameter, match="is no message_id"):
+        make.make_context("make", [written.replace("-", "")])

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tests.support.product import UNKNOWN_TOOL, encoded
 from tests.support.recorded import Recorder, audited, built
 
 ROOT = Path(__file__).parents[2]
+OWN, TAKES = releases._OWN, releases._TAKES  # noqa: SLF001  # as they are, before a fixture changes them
 AGENTS = (topics.GATEWAY_MESSAGES, topics.TRIAGE, topics.DELIBERATOR)
 CHANGES = {
     "handlers/impact.py": (("DECISION_VERSION = 1", "DECISION_VERSION = 2"),),
@@ -51,7 +53,8 @@ def pythons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pythons]:
     folder = tmp_path_factory.mktemp("releases")
     a_wheel_of_another_release(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PIP_NO_DEPS", "1")
+        patch.setattr(releases, "_OWN", (*OWN, "--no-deps"))
+        patch.setattr(releases, "_TAKES", ("-P", *TAKES[1:]))
         patch.setenv("PYTHONPATH", os.pathsep.join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
         yield install(folder / "wheels", folder / "installed", lambda _: None)
 
@@ -117,3 +120,42 @@ def test_a_folder_without_a_release_and_a_wheel_that_is_none_are_told(tmp_path: 
 def test_a_release_of_another_protocol_is_told() -> None:
     with pytest.raises(ReleaseError, match="it speaks protocol 2, this release 1"):
         releases.versions_of(Path("some.whl"), b'{"protocol": 2}')
+
+
+def a_wheel(folder: Path, name: str, needs: str = "") -> None:
+    """As small as a wheel can be."""
+    folder.mkdir(exist_ok=True)
+    about = f"{name}-9.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-9-py3-none-any.whl", "w") as made:
+        made.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 9\n{needs}")
+        made.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: us\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        made.writestr(f"{about}/RECORD", "")
+
+
+def test_a_release_is_installed_from_its_folder_whatever_else_pip_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releases, "_OWN", OWN)
+    a_wheel(tmp_path / "folder", "acgs_streams", "Requires-Dist: elsewhere\n")
+    a_wheel(tmp_path / "other", "elsewhere")
+    (tmp_path / "pip.conf").write_text(f"[global]\nfind-links = {tmp_path / 'other'}\n")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "other"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    with pytest.raises(ReleaseError, match="elsewhere"):
+        install(tmp_path / "folder", tmp_path / "installed", lambda _: None)
+
+
+def test_a_release_is_asked_without_what_the_auditor_has_on_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "streams").mkdir()
+    (tmp_path / "streams/__init__.py").write_text("raise SystemExit('this is not the release')")
+    asked = releases._run(Path("a.whl"), [sys.executable, *TAKES], b'{"do": "versions"}\n')  # noqa: SLF001
+    assert releases.versions_of(Path("a.whl"), asked)[topics.TRIAGE] == triage.DECISION_VERSION
+
+
+@pytest.mark.parametrize("answer", [b"", b"[]", b"{", b'{"protocol": 1}'])
+def test_what_a_release_says_that_is_no_answer_is_told(answer: bytes) -> None:
+    with pytest.raises(ReleaseError, match=r"a\.whl cannot be asked"):
+        releases.versions_of(Path("a.whl"), answer)
