@@ -302,6 +302,31 @@ async def test_a_difference_of_another_policy_is_not_proposed(tried_file: Path) 
         await propose(nowhere, changed(3, tools={}), "ann", tried=tried)
 
 
+async def test_a_difference_on_the_traffic_of_another_installation_is_not_proposed(tried_file: Path) -> None:
+    elsewhere = EngineSettings(bootstrap_servers="127.0.0.1:1", prefix="prod.", client_id="test")
+    with pytest.raises(PolicyRefusedError, match=r"on the traffic of 't\.', and this is 'prod\.'"):
+        await propose(elsewhere, changed(tools={}), "ann", tried=read_tried(tried_file))
+
+
+def test_owners_are_told_that_retention_had_deleted_some_of_the_traffic(live: Recorder, tmp_path: Path) -> None:
+    said = differing(live.topics, changed(tools={})).document()
+    said["made_of"]["inputs"][0]["cut"] = True
+    file = tmp_path / "cut.json"
+    file.write_text(json.dumps({**said, "sha256": digest_of(said)}))
+    in_force, proposed = (
+        registry(epoch, tools=t, **owners("ann", "bob")) for epoch, t in ((1, policy().tools), (2, {}))
+    )
+    tried = read_tried(file).model_copy(update={"policy": published(proposed.canonical()).digest})
+    action = {"tool": CHANGE_POLICY, "arguments": {"document": orjson.loads(proposed.canonical())}}
+    desk = Desk(in_force)
+    one = held(desk.in_force, tool=None, payload={"action": action}, content=content_of(tried))
+    status = desk.status(desk.hold(one))
+    assert status is not None
+    told = "\n".join(map(str, page(PendingItem(status, one.value, None), 0, in_force)))
+    assert "on the traffic of t. from 2027" in told
+    assert "retention may have deleted" in told
+
+
 def test_what_owners_sign_is_the_same_as_before_where_no_replay_is_named(tried_file: Path) -> None:
     without, with_it = (content_of(tried) for tried in (None, read_tried(tried_file)))
     assert set(without) == {"proposal", "difference"}
