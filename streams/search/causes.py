@@ -252,7 +252,8 @@ def _in_turn(one: Record, alike: Sequence[Record], causes: Sequence[Record], at_
     places = [at(other) for other in alike]
     if len(places) == len(causes) and at(one) in places:
         return causes[places.index(at(one))]
-    then = [cause for cause in causes if cause.timestamp == at_ms]
+    until = [cause for cause in causes if isinstance(at_ms, int) and cause.timestamp <= at_ms]
+    then = [cause for cause in until if cause.timestamp == at_ms] or until
     return then[0] if len(then) == 1 else None
 
 

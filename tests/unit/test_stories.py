@@ -258,6 +258,21 @@ async def test_what_comes_twice_is_told_as_the_turn_that_read_it_each_time(tmp_p
     assert calls == events[:2]
 
 
+async def test_a_command_that_is_refused_does_not_take_the_turn_of_the_one_before_it(tmp_path: Path) -> None:
+    lanes = Recorder(topics.GATEWAY_WORKFLOWS, topics.ORCHESTRATOR)
+    lanes.publish(workflow_policy(1, "do_a", "undo_a", "do_b", "undo_b"))
+    started(lanes, "order-7", node("a"))
+    lanes.now += 10
+    started(lanes, "order-7", node("a"), node("b", "a"))
+    with indexed(tmp_path, lanes.topics) as file:
+        story = await told(file, lanes.topics, "order-7")
+    (event,) = (line.turn for line in story.lines if line.step == "event")
+    (refused,) = (line.turn for line in story.lines if line.step == "rejected")
+    assert event is not None
+    assert refused is not None
+    assert event.seq < refused.seq
+
+
 async def test_a_header_that_names_somebody_elses_record_brings_nothing_into_the_story(tmp_path: Path) -> None:
     lanes = Recorder(topics.GATEWAY_MESSAGES, topics.TRIAGE)
     lanes.publish(registry())
