@@ -4,6 +4,7 @@ Two looks at it: at the code, and at the calls that are made while the corpus is
 """
 
 import ast
+import gc
 import random
 import sys
 from collections.abc import Iterator
@@ -216,7 +217,10 @@ def _is_view(source: ast.AST) -> bool:
 
 @contextmanager
 def watched() -> Iterator[list[str]]:
-    """The calls, while it lasts, of what a decision may not know: which, and from where. It slows Python down."""
+    """The calls, while it lasts, of what a decision may not know: which, and from where. It slows Python down.
+
+    No garbage is collected meanwhile: who is told of that, as hypothesis is, looks at the clock in the midst of it all.
+    """
     told: list[str] = []
 
     def profile(frame: FrameType, event: str, called: object) -> None:
@@ -224,12 +228,15 @@ def watched() -> Iterator[list[str]]:
         if words is not None:
             told.append(f"{words} from {_caller(frame)}")
 
-    before = sys.getprofile()
+    before, collects = sys.getprofile(), gc.isenabled()
+    gc.disable()
     sys.setprofile(profile)
     try:
         yield told
     finally:
         sys.setprofile(before)
+        if collects:
+            gc.enable()
 
 
 def _called(called: object) -> str | None:

@@ -1,5 +1,6 @@
 """This release decides as is recorded, on every Python, under every hash seed, and from nothing but its input."""
 
+import gc
 import locale
 import os
 import random
@@ -155,6 +156,21 @@ def test_the_watch_tells_of_each_such_call(number: int) -> None:
         ASKED[number]()
     assert told
     assert "tests/unit/test_golden.py" in told[0]
+
+
+def test_the_watch_does_not_tell_of_who_is_told_of_garbage() -> None:
+    def told_of_garbage(*_: object) -> None:
+        time.perf_counter()
+
+    gc.callbacks.append(told_of_garbage)
+    try:
+        with purity.watched() as told:
+            kept = [[number] for number in range(100_000)]
+        assert told == []
+        assert gc.isenabled()
+        assert len(kept) == 100_000
+    finally:
+        gc.callbacks.remove(told_of_garbage)
 
 
 def test_no_decision_names_what_it_may_not_know() -> None:
