@@ -22,7 +22,7 @@ class Contract(BaseModel):
         """A copy that has nothing of what was computed from the fields before, such as who counts as one person."""
         made = super().model_copy(update=update, deep=deep)
         held = vars(made)
-        for name in held.keys() - type(self).model_fields.keys():
+        for name in [name for name in held if name not in type(self).model_fields]:
             del held[name]
         return made
 

@@ -45,7 +45,8 @@ async def propose(
     Raises:
         UnfitTextError: the proposer's name is empty, too long or no text.
         PolicyRefusedError: it is not the next epoch, no owners are named who could sign, it is too large, or an epoch
-            that has been signed is not in force everywhere yet; or the replay tried another document.
+            that has been signed is not in force everywhere yet; or the replay tried another document, or on the
+            traffic of another installation.
         InstallationError: a topic is missing, or one for a tenant or queue that the document names.
         ItemRefusedError: it was rejected, with the reason.
         DeliberationTimeoutError: nobody has taken it in time; it may still be.
@@ -53,7 +54,7 @@ async def propose(
     """
     require_text(proposer, PROPOSER, MAX_NAME_CHARACTERS)
     if tried is not None:
-        _require_same(tried, document)
+        _require_same(tried, document, settings.prefix)
     current = await control.in_force(settings)
     if current is None or not current.policy.owners:
         raise PolicyRefusedError(
@@ -78,13 +79,18 @@ async def propose(
             raise
 
 
-def _require_same(tried: Tried, document: Policy) -> None:
-    """That the replay tried exactly this document, its number included."""
+def _require_same(tried: Tried, document: Policy, live: str) -> None:
+    """That the replay tried exactly this document, its number included, on the traffic of this installation."""
     digest = digest_of(document.canonical())
     if tried.policy != digest:
         raise PolicyRefusedError(
             f"the replay tried another policy ({tried.policy[:8]}) than is proposed ({digest[:8]}): replay this one, "
             "with --next-epoch if it is numbered so here"
+        )
+    if tried.live != live:
+        raise PolicyRefusedError(
+            f"the replay tried it on the traffic of {tried.live!a}, and this is {live!a}: replay it here, or set "
+            "ACGS_PREFIX"
         )
 
 

@@ -184,7 +184,10 @@ def _tried(one: PendingItem, proposed: Policy) -> Iterator["str | Text"]:
         yield text("a replay is named that tried another policy than this: it says nothing of it", "bold red")
     else:
         span = f"{iso(tried.since)} to {iso(tried.until)}"
-        yield text(f"what it would have changed on the traffic of {span}, as its proposer says", "bold")
+        of = f"of {clean(tried.live)} from {span}"
+        yield text(f"what it would have changed on the traffic {of}, as its proposer says", "bold")
+        if tried.cut:
+            yield text(f"{_INDENT}some of that traffic retention may have deleted before it was tried", "yellow")
         for kind in tried.changes:
             yield f"{_INDENT}{kind.count:,} {clean(kind.kind)}"
         told = (

@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import click
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from streams.engine.client import EngineSettings
     from streams.search.building import Built, Installed, Progress
     from streams.search.file import IndexFile
+
+_MOST_CHARACTERS = 100
 
 file_option = click.option(
     "--file",
@@ -29,7 +32,8 @@ def default_file(installed: "Installed") -> Path:
     """Where the index of an installation is, if nobody says otherwise."""
     from streams.cli.kafka import default_data  # noqa: PLC0415  # with all that starts a broker
 
-    return default_data().parent / "audit" / f"index-{installed.prefix}{installed.cluster}.sqlite"
+    cluster = quote(installed.cluster, safe="")[:_MOST_CHARACTERS]  # whatever a broker calls itself, a file's name
+    return default_data().parent / "audit" / f"index-{installed.prefix}{cluster}.sqlite"
 
 
 async def brought_up_to_date(

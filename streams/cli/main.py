@@ -12,7 +12,7 @@ from typing import Final
 
 import click
 
-from streams.cli.output import OutputClosed
+from streams.cli.output import OutputClosed, clean
 from streams.errors import SettingsError, StreamsError
 
 INTERRUPTED: Final = 130
@@ -136,9 +136,9 @@ class Acgs(click.Group):
         try:
             return super().invoke(ctx)
         except SettingsError as error:
-            raise Misconfigured(str(error)) from error
+            raise Misconfigured(_words(error)) from error
         except StreamsError as error:
-            raise Failure(str(error)) from error
+            raise Failure(_words(error)) from error
         except (KeyboardInterrupt, click.Abort):
             click.echo(err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None
@@ -169,7 +169,12 @@ def _as_failure(error: Exception) -> Failure | None:
     """The failure that an error of a heavier module means. If it came from one, that module is loaded by now."""
     loaded = ((sys.modules.get(module), name) for module, name in _EXPECTED)
     expected = tuple(kind for module, name in loaded if isinstance(kind := getattr(module, name, None), type))
-    return Failure(str(error)) if isinstance(error, expected) else None
+    return Failure(_words(error)) if isinstance(error, expected) else None
+
+
+def _words(error: Exception) -> str:
+    """What an error says, safe on a terminal: it may hold what somebody else wrote, such as an id."""
+    return "\n".join(map(clean, str(error).split("\n")))
 
 
 def _let_go_of_output() -> None:

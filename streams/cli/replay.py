@@ -201,6 +201,8 @@ def _show(found: Difference) -> None:
     document = found.document()
     epochs = ", ".join(f"{number:,} by epoch {epoch}" for epoch, number in sorted(found.epochs.items()))
     say(f"{count(found.compared, 'decision')} compared with epoch {found.marker.epoch}: {epochs or 'none'}.")
+    if any(window.cut for window in found.marker.windows):
+        say("Some of that time's inputs retention may have deleted before they were replayed.", "yellow")
     if found.unknown:
         say(f"{count(found.unknown, 'input')} not compared: nothing is found of what was decided on them.", "yellow")
     if found.changed:

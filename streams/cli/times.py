@@ -1,10 +1,12 @@
 """Moments as commands are given them."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
+
+_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def moment(context: click.Context, parameter: click.Parameter, given: str | None) -> int | None:
@@ -16,7 +18,9 @@ def moment(context: click.Context, parameter: click.Parameter, given: str | None
     except ValueError as error:
         raise click.BadParameter(f"{given!r} is no time such as 2026-05-03T14:00:00Z", context, parameter) from error
     aware = read if read.tzinfo else read.replace(tzinfo=UTC)
-    return int(aware.timestamp() * 1000)
+    if aware < _FIRST:
+        raise click.BadParameter(f"{given!r} is before 1970, when no broker had a record", context, parameter)
+    return (aware - _FIRST) // timedelta(milliseconds=1)
 
 
 def time_option(name: str, parameter: str, says: str) -> Callable[[Any], Any]:

@@ -63,14 +63,14 @@ class Admin:
         described = await self._client.describe_cluster()
         return str(described["cluster_id"])
 
-    async def create(self, wanted: Sequence[NewTopic]) -> None:
-        """Makes topics; one that exists already is left as it is.
+    async def create(self, wanted: Sequence[NewTopic]) -> list[str]:
+        """Makes topics; one that exists already is left as it is. Returns the names of those that were made.
 
         Raises:
             KafkaError: the broker refuses one; the message names it.
         """
         if not wanted:
-            return
+            return []
         response = await self._client.create_topics(
             [
                 _NewTopic(topic.name, topic.partitions, topic.replication, topic_configs=dict(topic.configuration))
@@ -80,6 +80,7 @@ class Admin:
         for name, code, *words in response.topic_errors:
             if code and for_code(code) is not TopicAlreadyExistsError:
                 raise KafkaError(f"{name}: {for_code(code).__name__} {' '.join(map(str, words))}")
+        return [name for name, code, *_ in response.topic_errors if not code]
 
     async def delete(self, names: Sequence[str]) -> None:
         """Deletes topics, and returns when the broker shows them no more; one that does not exist is no error.

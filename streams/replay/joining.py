@@ -1,10 +1,12 @@
 """Outcomes of two sides brought together by the input that they are about, in memory that does not grow with them."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
+from streams.errors import ReplayError
 from streams.replay.comparing import Who
 from streams.replay.outcomes import Outcome, Place, decode, encode
 
@@ -32,10 +34,11 @@ class Joining:
     """A database of its own on a temporary file that nobody else sees; it is gone with the block it is used in."""
 
     def __enter__(self) -> Self:
-        self._database = sqlite3.connect("")
-        self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        for side in ("before", "after"):
-            self._database.execute(_SCHEMA.format(side=side))
+        with _told():
+            self._database = sqlite3.connect("")
+            self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            for side in ("before", "after"):
+                self._database.execute(_SCHEMA.format(side=side))
         return self
 
     def __exit__(
@@ -52,11 +55,28 @@ class Joining:
         self._put("after", found)
 
     def joined(self) -> Iterator[tuple[Place, Outcome | None, Outcome, Who]]:
-        """Every input of the second side, in order, with what the first has of it."""
-        for topic, partition, offset, before, after, sender, message_id in self._database.execute(_JOIN):
-            place, who = Place(topic, partition, offset), Who(sender, message_id)
-            yield place, None if before is None else decode(before), decode(after), who
+        """Every input of the second side, in order, with what the first has of it.
+
+        Raises:
+            ReplayError: there is no room for what must be kept meanwhile. So do before() and after().
+        """
+        with _told():
+            for topic, partition, offset, before, after, sender, message_id in self._database.execute(_JOIN):
+                place, who = Place(topic, partition, offset), Who(sender, message_id)
+                yield place, None if before is None else decode(before), decode(after), who
 
     def _put(self, side: str, found: Iterable[Told]) -> None:
         rows = ((*place, outcome.rank, encode(outcome), who.sender, who.message_id) for place, outcome, who in found)
-        self._database.executemany(_PUT.format(side=side), rows)
+        with _told():
+            self._database.executemany(_PUT.format(side=side), rows)
+
+
+@contextmanager
+def _told() -> Generator[None, None, None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise ReplayError(
+            f"the comparison keeps what it has read in a temporary file, and cannot: {error}. Make room, or name "
+            "another folder in SQLITE_TMPDIR"
+        ) from error

@@ -19,6 +19,8 @@ _PUBLIC = frozenset(route.public for route in ROUTES)
 _LETTERS = {topics.dead_letters(route.agent): dead_letters.SOURCE for route in ROUTES}
 _LETTERS[topics.dead_letters(topics.TRIAGE)] = envelope.SOURCE
 """Topics of dead letters, and the header that names the public record there."""
+_UNSTAMPED = frozenset(topics.dead_letters(route.agent) for route in ROUTES)
+"""Where records stand as they came: an `acgs-` header there is its producer's, and the policy of then is not known."""
 
 
 class Verdict(StrEnum):
@@ -100,7 +102,7 @@ def outcome_of(topic: str, record: Record, live: str) -> tuple[Place, Outcome] |
 
 
 def _outcome(topic: str, headers: Mapping[str, bytes]) -> Outcome | None:
-    epoch = int(headers.get(envelope.POLICY, b"0").partition(b":")[0] or b"0")
+    epoch = 0 if topic in _UNSTAMPED else int(headers.get(envelope.POLICY, b"0").partition(b":")[0] or b"0")
     if topic in _LETTERS or topic == topics.REJECTED:
         verdict, why = (Verdict.FAILED, dead_letters.KIND) if topic in _LETTERS else (Verdict.REJECTED, envelope.REASON)
         return Outcome(verdict, epoch, reason=headers.get(why, b"").decode(errors="replace"))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection
 
+from schemas.topics import IN_MESSAGES
 from streams.errors import ReplayError
 
 MARKER = "replay"
@@ -25,13 +26,36 @@ def require_apart(prefix: str, live: str) -> None:
             f"{prefix!r} is no prefix for a replay: up to 64 letters, digits, '.', '_' and '-', ending in one of the "
             "last three, such as 'try-1.'"
         )
-    one, other = prefix.replace("_", "."), live.replace("_", ".")
-    if one.startswith(other) or other.startswith(one):
+    if not live:
+        raise ReplayError(
+            "the live topics have no prefix, so that every other begins as they do: replay where ACGS_PREFIX is set"
+        )
+    if _begin_alike(prefix, live):
         raise ReplayError(
             f"a replay is never written where it could be taken for what is live: '{prefix}' and the live prefix "
             f"'{live}' begin alike, so that what is granted for one is granted for the other. Take another, such as "
             "'try-1.'"
         )
+
+
+def require_apart_from_all(prefix: str, topics: Collection[str]) -> None:
+    """That the prefix and that of no installation whose topics these are begin alike; one without a prefix aside.
+
+    Raises:
+        ReplayError: they do.
+    """
+    for name in sorted(topics):
+        live = name.removesuffix(IN_MESSAGES)
+        if live != name and live and _begin_alike(prefix, live):
+            raise ReplayError(
+                f"'{prefix}' and the prefix '{live}' of another installation on this cluster begin alike, so that what "
+                "is granted for one is granted for the other. Take another, such as 'try-1.'"
+            )
+
+
+def _begin_alike(prefix: str, live: str) -> bool:
+    one, other = prefix.replace("_", "."), live.replace("_", ".")
+    return one.startswith(other) or other.startswith(one)
 
 
 def require_free(prefix: str, topics: Collection[str]) -> None:

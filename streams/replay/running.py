@@ -20,11 +20,11 @@ from streams.errors import PolicyRefusedError, ReplayError
 from streams.replay import writing
 from streams.replay.deciding import Replay, Written
 from streams.replay.marker import FINISHED, Finish, Marker
-from streams.replay.prefixes import MARKER, require_apart, require_free
+from streams.replay.prefixes import MARKER, require_apart, require_apart_from_all, require_free
 from streams.replay.windows import windows
 
 OnProgress = Callable[[int, int], None]
-"""Told of the inputs decided so far, and of about how many there are; first right before anything is made."""
+"""Told of the inputs decided so far, and of about how many there are; first once the prefix is this replay's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,8 @@ async def replay(
     """Decides past inputs once more, under a policy or the one in force, into topics under another prefix.
 
     Reads of the live installation, and writes nothing there. Each transaction holds all that follows from some inputs.
-    When it fails or is cancelled, what was made stays, without its end: writing.remove() removes it.
+    When it fails or is cancelled after `on_progress` was called, what was made stays, without its end:
+    writing.remove() removes it. Before, there is nothing, or what is there is somebody else's.
 
     Raises:
         ReplayError: the prefix, the time, or what is there already does not allow it. Nothing was made.
@@ -56,6 +57,7 @@ async def replay(
         raise ReplayError("the time to replay ends before it begins: give --from an earlier time than --to")
     live, own = Naming(settings.prefix), replace(settings, prefix=order.into)
     existing = await require_topics(settings, [live.topic(topic.name) for topic in topics.catalogue()])
+    require_apart_from_all(order.into, existing)
     require_free(order.into, existing)
     chosen = published(policy.canonical()) if policy is not None else await _in_force(settings)
     public = {live.topic(route.public): existing[live.topic(route.public)] for route in ROUTES}
@@ -74,8 +76,9 @@ async def replay(
         windows=[window.model_copy(update={"topic": window.topic.removeprefix(live.prefix)}) for window in found],
         made=[f"{order.into}{one.name}" for one in writing.catalogue(chosen.policy)],
     )
+    await writing.claim(own, order.replication)
     on_progress(0, sum(window.next - window.first for window in found))
-    await writing.create(own, marker, chosen.policy, partitions, order.replication)
+    await writing.create(own, marker, chosen.policy, bounds, order.replication)
     return marker, await _decide(settings, own, marker, deciding, policy=chosen.policy, on_progress=on_progress)
 
 

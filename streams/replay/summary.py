@@ -28,7 +28,8 @@ class Tried(Contract):
 
     `difference` is the SHA-256 of the whole difference: whoever makes the same replay again comes to the same. It is
     the proposer's word until somebody does. `policy` is the SHA-256 of the exact policy that was tried. `since` and
-    `until` are milliseconds since 1970. `changes` are the most frequent kinds.
+    `until` are milliseconds since 1970; `cut` if retention may have deleted some of what was there. `changes` are the
+    most frequent kinds.
     """
 
     difference: Sha256
@@ -36,6 +37,7 @@ class Tried(Contract):
     live: str
     since: Count
     until: Count
+    cut: bool
     release: Name
     compared: Count
     not_compared: Count
@@ -71,6 +73,7 @@ def _summary(said: dict[str, Any]) -> Tried:
         live=made_of["live"],
         since=made_of["from"],
         until=made_of["to"],
+        cut=any(window["cut"] for window in made_of["inputs"]),
         release=made_of["release"],
         compared=said["compared"],
         not_compared=said["not_compared"],

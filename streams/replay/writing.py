@@ -15,10 +15,11 @@ from streams.broker import records_of, told_errors
 from streams.engine import client
 from streams.engine.admin import Admin, NewTopic
 from streams.engine.client import Batch, EngineSettings, Producer
+from streams.engine.turn import Bounds
 from streams.errors import ReplayError
 from streams.replay.deciding import Written
 from streams.replay.marker import AGENTS, BEGUN, FINISHED, Finish, Marker
-from streams.replay.prefixes import MARKER
+from streams.replay.prefixes import MARKER, require_free
 
 _KEPT = {"retention.ms": "-1", "message.timestamp.type": "CreateTime"}
 """Records bear the times of the inputs that they follow from, and stay until the replay is removed."""
@@ -34,26 +35,42 @@ def catalogue(policy: Policy) -> list[Topic]:
     return [named[name] for name in names]
 
 
-async def create(settings: EngineSettings, marker: Marker, policy: Policy, partitions: int, replication: int) -> None:
-    """Makes the topics: that of the marker first, with the marker in it, so that what is there is known as a replay's.
+async def claim(settings: EngineSettings, replication: int) -> None:
+    """Makes the topic of the marker. Of several who do so at once one does, and what is under the prefix is its own.
+
+    Raises:
+        ReplayError: somebody else has: nothing under the prefix may be touched.
+        BrokerError: the broker cannot be reached or refuses.
+    """
+    own = Naming(settings.prefix).topic(MARKER)
+    with told_errors(settings):
+        async with Admin(settings) as admin:
+            made = await admin.create([NewTopic(own, 1, replication, {**_KEPT, "cleanup.policy": "delete"})])
+    if own not in made:
+        require_free(settings.prefix, [own])
+
+
+async def create(settings: EngineSettings, marker: Marker, policy: Policy, bounds: Bounds, replication: int) -> None:
+    """Writes the marker, so that what is there is known as a replay's, and makes the other topics. claim() comes first.
 
     Raises:
         BrokerError: the broker cannot be reached or refuses.
     """
     naming = Naming(settings.prefix)
-    wanted = [
-        NewTopic(naming.topic(one.name), partitions, replication, {**one.configuration(replication), **_KEPT})
-        for one in catalogue(policy)
-    ]
     own = naming.topic(MARKER)
     with told_errors(settings):
         async with Admin(settings) as admin:
-            await admin.create([NewTopic(own, 1, replication, {**_KEPT, "cleanup.policy": "delete"})])
             await admin.wait_for([own])
             async with Writer.of(settings) as writer:
                 await writer.write([Written(own, 0, BEGUN, marker.model_dump_json().encode(), (), marker.since)])
-            await admin.create(wanted)
+            await admin.create([_new(one, naming.topic(one.name), bounds, replication) for one in catalogue(policy)])
             await admin.wait_for(marker.made)
+
+
+def _new(topic: Topic, name: str, bounds: Bounds, replication: int) -> NewTopic:
+    """A topic that takes what decides how large its records may be, which the live one may have otherwise by now."""
+    limit = {"max.message.bytes": str(bounds.max_bytes[name])}
+    return NewTopic(name, bounds.partitions[name], replication, {**topic.configuration(replication), **limit, **_KEPT})
 
 
 async def marker_of(settings: EngineSettings) -> tuple[Marker | None, Finish | None]:

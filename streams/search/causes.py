@@ -1,6 +1,6 @@
 """Which record a record was decided on: the one whose turn wrote it. By the ids of the contracts, never by guess."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
 import orjson
@@ -27,19 +27,27 @@ READERS: Mapping[str, str] = {
 """The agent that decides on the records of a topic."""
 
 _ATTEMPT = ("run", "node", "direction", "round", "attempt")
+_CALL = ("node", "direction", "round", "attempt")
 
 
 class Causes:
-    """Finds causes among the records of one story."""
+    """Finds causes among the records of one story.
+
+    What happens again under the same ids, such as a worker's answer that comes twice, is told of once each time, in the
+    order of the log. Where that cannot be held together any more, the broker's time that an event names decides, and
+    where that leaves several, none is the cause.
+    """
 
     def __init__(self, reader: Reader, records: Iterable[Record]) -> None:
         self._reader = reader
         self._by_base: dict[str, list[Record]] = {}
         self._by_place: dict[str, Record] = {}
-        for record in sorted(records, key=lambda one: (one.timestamp, one.partition, one.offset)):
-            self._by_base.setdefault(reader.base(record.topic), []).append(record)
-            self._by_place[at(record)] = record
+        self._by_source: dict[tuple[str, bytes], Record] = {}
         self._said: dict[str, Object] = {}
+        self._of_item: dict[str, list[Record]] = {}
+        self._asking: dict[tuple[object, ...], list[Record]] = {}
+        for record in sorted(records, key=lambda one: (one.partition, one.offset)):
+            self._add(reader.base(record.topic), record)
         self._finding: Mapping[str, Callable[[Record], Record | None]] = {
             topics.MESSAGES: self._source,
             topics.REJECTED: self._rejected,
@@ -52,6 +60,22 @@ class Causes:
             topics.ACTIVITY_CANCELS: self._asked,
             topics.COMPENSATIONS: self._asked,
         }
+
+    def _add(self, base: str, record: Record) -> None:
+        self._by_base.setdefault(base, []).append(record)
+        self._by_place[at(record)] = record
+        if base in _INSIDE and (source := first_headers(record).get(envelope.SOURCE)) is not None:
+            self._by_source[base, source] = record
+        if base == topics.DELIBERATION and isinstance(item := self._item_id(record), str):
+            self._of_item.setdefault(item, []).append(record)
+        if base == topics.WORKFLOW_EVENTS:
+            for asked in _objects(self.said(record).get("asked")):
+                self._asking.setdefault(self._key_of(record, asked), []).append(record)
+
+    def _key_of(self, event: Record, asked: Object) -> tuple[object, ...]:
+        """Under what an event asks for something."""
+        names = ("node",) if asked.get("step") == Step.ASK.value else _CALL
+        return _plain(self.said(event).get("run"), asked.get("step"), *(asked.get(name) for name in names))
 
     def of(self, record: Record) -> Record | None:
         """The record in whose turn this one was written; None if it is none of lanes', or cannot be told."""
@@ -66,6 +90,10 @@ class Causes:
             self._said[key] = _parsed(record.value)
         return self._said[key]
 
+    def _all(self, base: str, fits: Callable[[Record], bool]) -> list[Record]:
+        """A topic's records that fit, in the order of the log."""
+        return [one for one in self._by_base.get(base, []) if fits(one)]
+
     def _of(self, base: str, fits: Callable[[Record], bool]) -> Record | None:
         """The last of a topic's records that fits."""
         return next((one for one in reversed(self._by_base.get(base, [])) if fits(one)), None)
@@ -76,9 +104,7 @@ class Causes:
     def _same_source(self, base: str, record: Record) -> Record | None:
         """The record of an internal topic that came from the same place outside."""
         source = first_headers(record).get(envelope.SOURCE)
-        if source is None:
-            return None
-        return self._of(base, lambda one: first_headers(one).get(envelope.SOURCE) == source)
+        return None if source is None else self._by_source.get((base, source))
 
     def _rejected(self, record: Record) -> Record | None:
         """What a gateway let pass was refused behind it: the record furthest in is the one that was decided on."""
@@ -97,8 +123,12 @@ class Causes:
         if envelope.ITEM not in headers:
             return self._source(record)
         if envelope.WORKFLOW in headers:
-            node = self.said(record).get("node")
-            return self._of_asking(Step.ASK, {"node": node})
+            said = self.said(record)
+            named = {"run": said.get("run"), "node": said.get("node")}
+            alike = self._all(topics.DELIBERATION, lambda one: _has(self.said(one), named) and _is_held(one))
+            events = self._asking.get(_plain(named["run"], Step.ASK.value, named["node"]), [])
+            event = _in_turn(record, alike, events)
+            return None if event is None else self._happened(event)
         return self._same_source(topics.MESSAGES, record)
 
     def _delivered(self, record: Record) -> Record | None:
@@ -114,8 +144,8 @@ class Causes:
         item, closed = _item_of(said).get("item_id"), said.get("closed")
         mine = [
             one
-            for one in self._by_base.get(topics.DELIBERATION, [])
-            if self._item_id(one) == item and (not isinstance(closed, int) or one.timestamp <= closed)
+            for one in (self._of_item.get(item, []) if isinstance(item, str) else [])
+            if not isinstance(closed, int) or one.timestamp <= closed
         ]
         if not mine:
             return None
@@ -162,38 +192,43 @@ class Causes:
         said = self.said(event)
         kind, at_ms = said.get("event"), said.get("at")
         if kind == EventKind.ANSWERED.value or (kind == EventKind.IGNORED.value and "attempt" in said):
-            wanted = {name: said.get(name) for name in _ATTEMPT}
-            return self._of(topics.ACTIVITY_RESULTS, lambda one: _has(self.said(one), wanted))
+            return self._told(event, _ATTEMPT, topics.ACTIVITY_RESULTS)
         if "command_id" in said:
-            wanted = {"command_id": said["command_id"]}
-            return self._of(topics.WORKFLOWS, lambda one: _has(self.said(one), wanted))
+            return self._told(event, ("command_id",), topics.WORKFLOWS)
         if kind == EventKind.VERDICT.value:
-            wanted = {"node": said.get("node"), "run": said.get("run")}
-            return self._of(topics.WORKFLOWS, lambda one: "approved" in self.said(one) and _has(self.said(one), wanted))
+            return self._told(event, ("node", "run"), topics.WORKFLOWS, "approved")
         if kind == EventKind.TIMER.value:
-            return self._of(topics.WORKFLOWS, lambda one: is_timer(one) and one.timestamp == at_ms)
+            due = self._all(topics.WORKFLOWS, lambda one: is_timer(one) and one.timestamp == at_ms)
+            own = [one for one in due if text(one.key).endswith(f"/{said.get('node')}")]
+            return next(iter(own or due), None)
         return None
+
+    def _told(self, event: Record, ids: Sequence[str], base: str, *more: str) -> Record | None:
+        """The record of a topic that an event tells of, by ids that both have; `more` are fields that it has too."""
+        said = self.said(event)
+        wanted = {name: said.get(name) for name in ids}
+
+        def tells(one: Record) -> bool:
+            other = self.said(one)
+            is_kind = other.get("event") == said.get("event") if more else all(name in other for name in ids)
+            return is_kind and _has(other, wanted)
+
+        events = self._all(topics.WORKFLOW_EVENTS, tells)
+        causes = self._all(base, lambda one: _has(self.said(one), wanted) and all(f in self.said(one) for f in more))
+        return _in_turn(event, events, causes, said.get("at"))
 
     def _asked(self, record: Record) -> Record | None:
         """The cause of the event that asked for a call."""
-        said = self.said(record)
-        named = {name: said.get(name) for name in ("node", "round", "attempt")}
-        step = Step.STOP if self._reader.base(record.topic) == topics.ACTIVITY_CANCELS else Step.CALL
-        is_undo = self._reader.base(record.topic) == topics.COMPENSATIONS
-        return self._of_asking(step, {**named, "direction": "undo" if is_undo else said.get("direction")})
-
-    def _of_asking(self, step: Step, wanted: Object) -> Record | None:
-        def asks(event: Record) -> bool:
-            asked = self.said(event).get("asked")
-            every = cast("list[object]", asked) if isinstance(asked, list) else []
-            return any(
-                isinstance(one, dict) and _has(cast("Object", one), {**wanted, "step": step.value}) for one in every
-            )
-
-        event = self._of(topics.WORKFLOW_EVENTS, asks)
-        return None if event is None else self._happened(event)
+        said, base = self.said(record), self._reader.base(record.topic)
+        step = Step.STOP if base == topics.ACTIVITY_CANCELS else Step.CALL
+        direction = "undo" if base == topics.COMPENSATIONS else said.get("direction")
+        named = said.get("node"), direction, said.get("round"), said.get("attempt")
+        events = self._asking.get(_plain(said.get("run"), step.value, *named), [])
+        return self._happened(events[-1]) if events else None
 
 
+_INSIDE = frozenset({topics.MESSAGES, topics.DELIBERATION, topics.WORKFLOWS})
+"""Where a gateway's header says where a record came from."""
 _LETTERS = topics.dead_letters("")
 
 
@@ -210,6 +245,31 @@ def is_timer(record: Record) -> bool:
 def text(content: bytes | None) -> str:
     """Bytes that should be text, as text."""
     return (content or b"").decode("utf-8", "backslashreplace")
+
+
+def _in_turn(one: Record, alike: Sequence[Record], causes: Sequence[Record], at_ms: object = None) -> Record | None:
+    """The cause of one of several records that have the same ids, all in the order of the log."""
+    places = [at(other) for other in alike]
+    if len(places) == len(causes) and at(one) in places:
+        return causes[places.index(at(one))]
+    until = [cause for cause in causes if isinstance(at_ms, int) and cause.timestamp <= at_ms]
+    then = [cause for cause in until if cause.timestamp == at_ms] or until
+    return then[0] if len(then) == 1 else None
+
+
+def _is_held(record: Record) -> bool:
+    return envelope.ITEM in first_headers(record)
+
+
+def _objects(given: object) -> Iterator[Object]:
+    for one in cast("list[object]", given) if isinstance(given, list) else ():
+        if isinstance(one, dict):
+            yield cast("Object", one)
+
+
+def _plain(*parts: object) -> tuple[object, ...]:
+    """Parts of a key, whatever a record has in their place."""
+    return tuple(part if isinstance(part, str | int | None) else repr(part) for part in parts)
 
 
 def _header(record: Record, name: str) -> Object:

@@ -256,7 +256,6 @@ def _decision(record: Record, said: Object) -> Entry:
 def _of_workflow(record: Record, said: Object) -> Entry:
     return Entry(
         record.timestamp,
-        item=stored(said.get("item_id")),
         workflow=stored(said.get("workflow_id")),
         agent=_name(said, "requested_by", "worker"),
         tenant=_name(said, "tenant_id"),
@@ -338,7 +337,8 @@ def _deliberation(record: Record) -> Entry:
         return _held(record, headers, defect)
     vote = known.get("vote")
     entry = _decision(record, known)
-    return entry._replace(verdict=vote if vote in _VOTES else None, defect=defect or entry.defect)
+    verdict = vote if isinstance(vote, str) and vote in _VOTES else None
+    return entry._replace(verdict=verdict, defect=defect or entry.defect)
 
 
 def _held(record: Record, headers: Headers, defect: str | None) -> Entry:
@@ -381,7 +381,7 @@ def _workflows(record: Record) -> Entry:
     said = _object(record.value)
     if isinstance(said, str):
         return Entry(record.timestamp, defect=said)
-    return _only_ids(record, said)
+    return _only_workflow(record, said)._replace(item=stored(said.get("item_id")))
 
 
 def _timers_workflow(key: str) -> Id | None:
@@ -390,17 +390,17 @@ def _timers_workflow(key: str) -> Id | None:
     return stored(parts[1]) if len(parts) > 1 else None
 
 
-def _only_ids(record: Record, said: Object) -> Entry:
-    item, workflow = stored(said.get("item_id")), stored(said.get("workflow_id"))
-    return Entry(record.timestamp, item=item, workflow=workflow, defect=_missing(said, "workflow_id"))
+def _only_workflow(record: Record, said: Object) -> Entry:
+    return Entry(record.timestamp, workflow=stored(said.get("workflow_id")), defect=_missing(said, "workflow_id"))
 
 
 def _event(record: Record, said: Object) -> Entry:
     kind, state, cause = said.get("event"), said.get("state"), said.get("cause")
-    verdict = "started" if kind == EventKind.STARTED.value else state if state in _STATES else None
+    ended = state if isinstance(state, str) and state in _STATES else None
+    verdict = "started" if kind == EventKind.STARTED.value else ended
     if kind == EventKind.IGNORED.value:
         verdict = None
-    return _only_ids(record, said)._replace(
+    return _only_workflow(record, said)._replace(
         verdict=verdict,
         agent=_name(said, "by"),
         tenant=_name(said, "tenant_id"),
@@ -410,7 +410,7 @@ def _event(record: Record, said: Object) -> Entry:
 
 
 def _call(record: Record, said: Object) -> Entry:
-    return _only_ids(record, said)._replace(
+    return _only_workflow(record, said)._replace(
         verdict="undo" if said.get("direction") == "undo" else "called",
         tenant=_name(said, "tenant_id"),
         tool=_name(said, "activity"),
@@ -436,13 +436,13 @@ _BY_TOPIC: Mapping[str, Callable[[Record], Entry]] = {
     topics.IN_DECISIONS: _parsing(_decision_of_item),
     topics.DELIBERATION: _deliberation,
     topics.VERDICTS: _parsing(_verdict),
-    topics.IN_WORKFLOWS: _parsing(_only_ids),
+    topics.IN_WORKFLOWS: _parsing(_only_workflow),
     topics.WORKFLOWS: _workflows,
     topics.WORKFLOW_EVENTS: _parsing(_event),
     topics.ACTIVITIES: _parsing(_call),
-    topics.ACTIVITY_RESULTS: _parsing(_only_ids),
-    topics.ACTIVITY_CANCELS: _parsing(_only_ids),
-    topics.COMPENSATIONS: _parsing(_only_ids),
+    topics.ACTIVITY_RESULTS: _parsing(_only_workflow),
+    topics.ACTIVITY_CANCELS: _parsing(_only_workflow),
+    topics.COMPENSATIONS: _parsing(_only_workflow),
 }
 _LETTERS = frozenset(topics.dead_letters(agent) for agent in topics.LANE_AGENTS)
 

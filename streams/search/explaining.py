@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from schemas import envelope, topics
 from schemas.audit import AuditRecord
 from streams.broker import reading
+from streams.engine import dead_letters
 from streams.engine.client import EngineSettings
 from streams.engine.records import Record
 from streams.readable import first_headers
@@ -43,6 +44,12 @@ class Story:
         }
 
 
+_OURS = frozenset(
+    {topics.MESSAGES, topics.DELIVERIES, topics.DELIBERATION, topics.WORKFLOWS, topics.REJECTED},
+)
+"""Where records from outside stand behind our headers."""
+
+
 class Asked(NamedTuple):
     """What is to be told: a message, item, workflow or record, its id or place, and all its places in the index."""
 
@@ -71,7 +78,7 @@ async def tell(places: RecordsAt, installed: Installed, file: IndexFile, asked: 
     reader = Reader(installed.prefix)
     kind, named, rows = asked
     is_cut = len(rows) > MAX_PLACES
-    rows = sorted(rows, key=lambda row: (row.entry.at, row.at))[:MAX_PLACES]
+    rows = rows[:MAX_PLACES]
     found = await places.read((row.topic, row.partition, row.offset) for row in rows)
     pieces = [_piece(row, found) for row in rows]
     pieces += await _named(places, installed, reader, pieces)
@@ -84,7 +91,7 @@ async def _named(places: RecordsAt, installed: Installed, reader: Reader, pieces
     known, named = {piece.row.at for piece in pieces}, dict[At, int]()
     for piece in pieces:
         record = piece.record
-        source = first_headers(record).get(envelope.SOURCE) if record is not None else None
+        source = None if record is None else _source(reader, record)
         where = None if source is None or source.decode("utf-8", "replace") in known else _place(source)
         if record is not None and where is not None and where[1] < installed.partitions.get(where[0], 0):
             named[where] = min(record.timestamp, named.get(where, record.timestamp))
@@ -98,6 +105,14 @@ async def _named(places: RecordsAt, installed: Installed, reader: Reader, pieces
         )
         for where, there in read.items()
     ]
+
+
+def _source(reader: Reader, record: Record) -> bytes | None:
+    """The place that our own header names; what came from outside, and what was buried as it came, has none of ours."""
+    base, headers = reader.base(record.topic), first_headers(record)
+    if base.endswith(topics.dead_letters("")):
+        return headers.get(dead_letters.SOURCE)
+    return headers.get(envelope.SOURCE) if base in _OURS else None
 
 
 def _place(source: bytes) -> At | None:

@@ -1,10 +1,11 @@
 """The index itself: one SQLite file with a row a record, and how far each partition has been read."""
 
 import sqlite3
+import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from streams.audit.log import Place
 from streams.search.entries import Entry, TurnEntry
@@ -15,6 +16,7 @@ SCHEMA = 1
 
 _APPLICATION = 0x61636773
 _WAIT_S = 30.0
+_PAUSE_S = 0.01
 _CACHE_KIB = 128 * 1024
 _CHECKPOINT_PAGES = 16_384
 
@@ -115,9 +117,9 @@ class IndexFile:
 
     def _prepare(self, of: tuple[str, str] | None) -> None:
         self._check_kind()
-        for setting in ("journal_mode=WAL", "synchronous=NORMAL", f"cache_size=-{_CACHE_KIB}"):
+        self._write_ahead()
+        for setting in ("synchronous=NORMAL", f"cache_size=-{_CACHE_KIB}", f"wal_autocheckpoint={_CHECKPOINT_PAGES}"):
             self.connection.execute(f"PRAGMA {setting}").fetchall()
-        self.connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}").fetchall()
         if of is None:
             return
         if self._is_empty():
@@ -131,14 +133,29 @@ class IndexFile:
                 f"'{of[1]}' on cluster {of[0]}. Name another file with --file, or delete this one"
             )
 
+    def _write_ahead(self) -> None:
+        """Readers need not wait for writers then. For this SQLite itself waits for nobody who does the same."""
+        until = time.monotonic() + _WAIT_S
+        while True:
+            try:
+                self.connection.execute("PRAGMA journal_mode=WAL").fetchall()
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+                time.sleep(_PAUSE_S)
+            else:
+                return
+
     def _is_empty(self) -> bool:
         return not self.connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
 
     def _check_kind(self) -> None:
-        application, version = (
-            self.connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
-        )
-        if self._is_empty() and application == 0:
+        with self._reading():  # all of it as of one moment: another process may be making the index
+            is_empty = self._is_empty()
+            application, version = (
+                self.connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
+            )
+        if is_empty and application == 0:
             return
         if application != _APPLICATION:
             raise IndexFileError(f"{self.path} is a SQLite file of something else. Name another one with --file")
@@ -159,9 +176,13 @@ class IndexFile:
     # What is known
 
     def fact(self, name: str) -> str | None:
-        """One fact about the whole."""
-        found = self.connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
-        return None if found is None else str(found[0])
+        """One fact about the whole.
+
+        Raises:
+            IndexFileError: the file cannot be read. So do all that follow.
+        """
+        found = self._asked("SELECT value FROM facts WHERE name = ?", name)
+        return None if not found else str(found[0][0])
 
     @property
     def as_of_ms(self) -> int | None:
@@ -171,19 +192,20 @@ class IndexFile:
 
     def reached(self) -> dict[Place, Reached]:
         """How far every partition is read."""
-        rows = self.connection.execute(
-            "SELECT name, partition, next, last, mark FROM partitions JOIN topics ON topic = number"
-        )
+        rows = self._asked("SELECT name, partition, next, last, mark FROM partitions JOIN topics ON topic = number")
         return {(topic, partition): Reached(*rest) for topic, partition, *rest in rows}
 
     def count(self) -> int:
         """How many records there are in it."""
-        return int(self.connection.execute("SELECT count(*) FROM records").fetchone()[0])
+        return int(self._asked("SELECT count(*) FROM records")[0][0])
 
     def size(self) -> int:
         """Its bytes."""
-        pages, each = (self.connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
-        return int(pages) * int(each)
+        return int(self._asked("PRAGMA page_count")[0][0]) * int(self._asked("PRAGMA page_size")[0][0])
+
+    def _asked(self, statement: str, *given: str) -> list[Any]:
+        with told(self.path):
+            return self.connection.execute(statement, given).fetchall()
 
     # What is added
 
@@ -212,7 +234,7 @@ class IndexFile:
             )
 
     def finish(self, as_of_ms: int) -> None:
-        """Notes that everything which was committed by that time is in it. The first time, makes it quick to search.
+        """Notes that everything which was committed by that time is in it, and makes it quick to search.
 
         Raises:
             IndexFileError: the file cannot be written.
@@ -221,7 +243,8 @@ class IndexFile:
             for statement in _statements(_INDICES):
                 self.connection.execute(statement)
             self.connection.execute(
-                "INSERT INTO facts VALUES('as_of_ms', ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+                "INSERT INTO facts VALUES('as_of_ms', ?) ON CONFLICT DO UPDATE SET value = excluded.value "
+                "WHERE CAST(excluded.value AS INTEGER) > CAST(value AS INTEGER)",
                 (str(as_of_ms),),
             )
 
@@ -232,6 +255,14 @@ class IndexFile:
             row = self.connection.execute("SELECT number FROM topics WHERE name = ?", (topic,)).fetchone()
             known = self._numbers[topic] = int(row[0])
         return known
+
+    @contextmanager
+    def _reading(self) -> Generator[None, None, None]:
+        self.connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self.connection.execute("ROLLBACK")
 
     @contextmanager
     def _writing(self) -> Generator[None, None, None]:
@@ -268,6 +299,10 @@ def told(path: Path) -> Generator[None, None, None]:
     except sqlite3.OperationalError as error:
         if "locked" in str(error) or "busy" in str(error):
             words = f"another process has been writing to {path} for {_WAIT_S:.0f} s. Wait for it, or use --as-is"
+        elif "no such" in str(error):
+            words = f"{path} is no whole index: {error}. Delete it: 'acgs audit index' builds it anew"
+        elif "is full" in str(error):
+            words = f"there is no room for {path}: make some, or name another file with --file. What is in it stays"
         else:
             words = f"{path} cannot be used: {error}. Name another file with --file"
         raise IndexFileError(words) from error

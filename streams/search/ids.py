@@ -8,6 +8,7 @@ Id = bytes | str
 
 MAX_CHARACTERS = 128
 _UUID_CHARACTERS = 36
+_UUID_BYTES = 16
 _HEX = re.compile(r"[0-9a-f]{1,32}", re.ASCII)
 
 
@@ -17,9 +18,11 @@ def stored(given: object) -> Id | None:
         return None
     if len(given) == _UUID_CHARACTERS and given[8] == given[13] == given[18] == given[23] == "-":
         try:
-            return bytes.fromhex(given.replace("-", ""))
+            found = bytes.fromhex(given.replace("-", ""))
         except ValueError:
-            pass
+            found = b""
+        if len(found) == _UUID_BYTES:  # fromhex() passes over spaces, and a text may have more than four dashes
+            return found
     return given[:MAX_CHARACTERS]
 
 

@@ -1,7 +1,7 @@
 """What is asked of an index: decisions by their fields, and all places that belong to one id."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from streams.audit.log import Place
@@ -15,13 +15,16 @@ KINDS = ("message", "item", "workflow")
 """What an id may be of."""
 
 MAX_PLACES = 2_000
-"""How many records one story has at most; of more the first are told."""
+"""How many records one story has at most; of more the decisions are told first, then all else, by time."""
 
 _NAMED = 10
 _AT_ONCE = 500
 _PLACE = re.compile(r"(.+)/(\d{1,10})/(\d{1,18})", re.ASCII)
 _COLUMNS = f"t.name, r.partition, r.offset, {', '.join(f'r.{name}' for name in Entry._fields)}"
 _FROM = f"SELECT {_COLUMNS} FROM records r JOIN topics t ON t.number = r.topic"  # noqa: S608  # names of ours
+_ASIDE = frozenset({None, "rejected", "dead-lettered", "resolved", "approve", "veto", "abstain", "reopen"})
+"""Verdicts of records that anybody may add to a story, as many as they like, by naming its id."""
+_FIRST = f"r.verdict IS NULL OR r.verdict IN ({', '.join(f'{one!r}' for one in sorted(filter(None, _ASIDE)))}), r.at"
 
 
 class Filter(NamedTuple):
@@ -121,7 +124,7 @@ def find(file: IndexFile, given: str, kinds: Sequence[str] = KINDS) -> list[tupl
     if not exact and len({one for _, one in begun}) > 1:
         named = [(kind, str(ids.shown(one))) for kind, one in begun[:_NAMED]]
         more = " and more" if len(begun) > _NAMED else ""
-        words = ", ".join(f"{kind} {one}" for kind, one in named)
+        words = ", ".join(f"{kind} {one if one.isprintable() else ascii(one)}" for kind, one in named)
         raise AmbiguousIdError(f"several things begin with {given!a}: {words}{more}. Give more of it", named)
     return begun
 
@@ -152,7 +155,7 @@ def placed(file: IndexFile, given: str) -> Row | None:
 
 
 def belonging(file: IndexFile, begin: Iterable[tuple[str, Id]], beginning: Iterable[Row] = ()) -> list[Row]:
-    """All records that belong to messages, items or workflows, at most MAX_PLACES + 1, in no order.
+    """All records that belong to messages, items or workflows, at most MAX_PLACES + 1: decisions first, then by time.
 
     To a message or a workflow belong its items and what was decided on them, to an item the message that it holds.
     To each record belong those that name its place as their source, and the record at the source that it names.
@@ -167,7 +170,7 @@ def belonging(file: IndexFile, begin: Iterable[tuple[str, Id]], beginning: Itera
     done: dict[str, set[Id]] = {kind: set() for kind in KINDS}
     asked: set[str] = set()
     with told(file.path):
-        while len(found) <= MAX_PLACES:
+        while True:
             fresh = [
                 row
                 for kind in KINDS
@@ -179,7 +182,7 @@ def belonging(file: IndexFile, begin: Iterable[tuple[str, Id]], beginning: Itera
             fresh += _by_source(file, [at for at in found if at not in asked])
             asked |= found.keys()
             fresh += _at(file, _sources(found.values(), found.keys()))
-            found |= {row.at: row for row in fresh}
+            found = _first(found | {row.at: row for row in fresh})
             for row in found.values():
                 if row.entry.item is not None:
                     todo["item"].add(row.entry.item)
@@ -187,7 +190,12 @@ def belonging(file: IndexFile, begin: Iterable[tuple[str, Id]], beginning: Itera
                     todo["message"].add(row.entry.message)
             if all(todo[kind] <= done[kind] for kind in KINDS) and asked >= found.keys():
                 break
-    return list(found.values())[: MAX_PLACES + 1]
+    return list(found.values())
+
+
+def _first(rows: Mapping[str, Row]) -> dict[str, Row]:
+    ordered = sorted(rows.items(), key=lambda one: (one[1].entry.verdict in _ASIDE, one[1].entry.at, one[0]))
+    return dict(ordered[: MAX_PLACES + 1])
 
 
 def turn_of(file: IndexFile, topic: str, partition: int, offset: int, agent: str) -> TurnPlace | None:
@@ -215,7 +223,7 @@ def _by_source(file: IndexFile, places: Sequence[str]) -> list[Row]:
 
 def _where(file: IndexFile, column: str, some: Sequence[object], limit: int) -> Iterator[Row]:
     asked = ", ".join("?" * len(some))
-    statement = f"{_FROM} WHERE r.{column} IS NOT NULL AND r.{column} IN ({asked}) LIMIT ?"
+    statement = f"{_FROM} WHERE r.{column} IS NOT NULL AND r.{column} IN ({asked}) ORDER BY {_FIRST} LIMIT ?"
     return _rows(file.connection.execute(statement, (*some, limit)))
 
 

@@ -9,7 +9,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from streams.cli.main import ENTRIES, main
+from streams.cli.main import ENTRIES, Acgs, main
+from streams.errors import StreamsError
 
 ROOT = Path(__file__).parents[2]
 NOBODY_THERE = "127.0.0.1:1"
@@ -142,3 +143,20 @@ def test_a_role_that_does_not_exist_is_a_usage_error() -> None:
     told = acgs("topics", "acls", "--principal", "nobody=User:x")
     assert told.returncode == 2
     assert "producers" in told.stderr
+
+
+@click.command()
+def failing() -> None:
+    raise StreamsError("item \x1b]0;owned\x07\x1b[2J is not there.\n  acgs deliberation list shows what is")
+
+
+class Failing(Acgs):
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        del ctx, cmd_name
+        return failing
+
+
+def test_what_somebody_else_wrote_does_nothing_on_the_terminal_when_an_error_names_it() -> None:
+    told = CliRunner().invoke(Failing("acgs"), ["anything"])
+    assert told.exit_code == 1
+    assert "item \\x1b]0;owned\\x07\\x1b[2J is not there.\n  acgs deliberation list" in told.output

@@ -1,9 +1,10 @@
 """The fold of breaker events: what a service's row says, when, and that a repeated event changes nothing."""
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -218,6 +219,52 @@ def test_it_makes_no_difference_when_somebody_has_looked(
         row = folded(row, one, Place(0, offset), now, is_critical=False)
         assert row is not None
     assert row == after(*events, step=step)
+
+
+SECOND, KEPT = 1_000, 600_000
+LATER = st.sampled_from([-SECOND, 0, 1, SECOND, 2 * SECOND, KEPT - SECOND, KEPT, KEPT + SECOND])
+"""Where something may just have aged, or not yet: the times to live below are a second and a day."""
+TOLD = st.lists(
+    st.tuples(
+        st.builds(
+            lambda sequence, state, kind, breaker, ttl, changes: event(
+                sequence, state, kind=kind, breaker=breaker, ttl_s=ttl, changes=changes
+            ),
+            st.integers(0, 3),
+            st.sampled_from(BreakerState),
+            st.sampled_from(BreakerEventKind),
+            st.sampled_from(["a", "b"]),
+            st.sampled_from([1, 86_400]),
+            st.sampled_from([1, MAX_FLAPS]),
+        ),
+        LATER,
+        st.booleans(),
+    ),
+    min_size=2,
+    max_size=5,
+)
+
+
+SHORT = event(1, breaker="a", ttl_s=1)
+BACK_ACROSS_ITS_SILENCE = [(SHORT, 0, False), (SHORT, SECOND, False), (event(1, breaker="b"), -SECOND, False)]
+
+
+@given(TOLD, st.sampled_from([1, MAX_BREAKERS]))
+@example(BACK_ACROSS_ITS_SILENCE, 1)
+@settings(max_examples=1_000)
+def test_a_row_in_which_nothing_has_aged_is_gone_on_with_as_if_it_had_been_looked_at(
+    told: list[tuple[BreakerEvent, int, bool]], most: int
+) -> None:
+    """Also where time goes back, the policy changes its mind about the service, or breakers are left out."""
+    quick = plain = None
+    now = T0
+    with patch("handlers.health.MAX_BREAKERS", most):
+        for offset, (one, later, is_critical) in enumerate(told):
+            now += later
+            quick = folded(quick, one, Place(0, offset), now, is_critical=is_critical)
+            with patch("handlers.health._until", aged):
+                plain = folded(plain, one, Place(0, offset), now, is_critical=is_critical)
+            assert quick == plain
 
 
 @given(EVENTS, st.data())

@@ -22,8 +22,9 @@ from streams.errors import PolicyRefusedError, ReplayError
 from streams.proposals import message_of, propose
 from streams.replay.comparing import EXAMPLES, digest_of
 from streams.replay.deciding import Written
+from streams.replay.joining import Joining
 from streams.replay.outcomes import Place, Verdict, outcome_of
-from streams.replay.prefixes import require_apart, require_free
+from streams.replay.prefixes import require_apart, require_apart_from_all, require_free
 from streams.replay.summary import Tried, read_tried, tried_in
 from tests.support.deliberated import Desk, held, registry
 from tests.support.product import HASH, NEXT_HASH, SAFE_TOOL, UNKNOWN_TOOL, encoded, message, policy
@@ -113,6 +114,16 @@ def test_an_output_too_large_is_a_dead_letter_and_counts_as_failed(live: Recorde
     found = outcome_of(topics.dead_letters(topics.GATEWAY_MESSAGES), record, NAMING.prefix)
     assert found is not None
     assert (found[0], found[1].verdict) == (Place(topics.IN_MESSAGES, 0, log[0].offset), Verdict.FAILED)
+
+
+def test_headers_of_a_producer_that_stand_in_a_dead_letter_are_not_believed(live: Recorder) -> None:
+    log = live.topics[NAMING.topic(topics.IN_MESSAGES)][0]
+    forged = (("\udcff", b""), (envelope.POLICY, b"not a number"), (envelope.SOURCE, b"t.in.messages/0/0"))
+    (one,) = replaying(policy()).take(topics.IN_MESSAGES, [log[0]._replace(offset=77, headers=forged)])
+    record = log[0]._replace(topic=one.topic, key=one.key, value=one.value, headers=one.headers)
+    found = outcome_of(topics.dead_letters(topics.GATEWAY_MESSAGES), record, NAMING.prefix)
+    assert found is not None
+    assert (found[0], found[1].epoch) == (Place(topics.IN_MESSAGES, 0, 77), 0)
 
 
 # What would change
@@ -228,6 +239,20 @@ def test_no_prefix_that_could_be_taken_for_the_live_one_is_written_under(prefix:
         require_apart(prefix, "acgs.")
 
 
+def test_an_installation_without_a_prefix_is_told_that_no_replay_is_apart_from_it() -> None:
+    with pytest.raises(ReplayError, match="where ACGS_PREFIX is set"):
+        require_apart("try-1.", "")
+
+
+@pytest.mark.parametrize("prefix", ["prod.", "prod.deliveries.", "prod_try.", "pro.d_", "prod.try-1."])
+def test_no_prefix_of_another_installation_on_the_cluster_is_written_under(prefix: str) -> None:
+    existing = ["acgs.in.messages", "prod.in.messages", "pro.d.in.messages", "in.messages", "try-0.messages"]
+    require_apart_from_all("try-1.", existing)
+    require_apart_from_all("try-0.", existing)
+    with pytest.raises(ReplayError, match="of another installation"):
+        require_apart_from_all(prefix, existing)
+
+
 def test_other_prefixes_are_free_until_something_begins_so() -> None:
     require_apart("try-1.", "acgs.")
     require_free("try-1.", ["acgs.control", "try-10.control"])
@@ -242,6 +267,7 @@ def test_other_prefixes_are_free_until_something_begins_so() -> None:
     [
         ([], "--from, --to and --into are needed"),
         (["--from", "yesterday"], "is no time such as"),
+        (["--from", "1969-12-31"], "is before 1970"),
         (["--from", "2026-01-01", "--to", "2026-01-02", "--into", "x.", "--next-epoch"], "which is not given"),
         (["--into", "x.", "diff", "y."], "do not go with 'diff'"),
     ],
@@ -274,6 +300,31 @@ async def test_a_difference_of_another_policy_is_not_proposed(tried_file: Path) 
     nowhere = EngineSettings(bootstrap_servers="127.0.0.1:1", prefix="acgs.", client_id="test")
     with pytest.raises(PolicyRefusedError, match="the replay tried another policy"):
         await propose(nowhere, changed(3, tools={}), "ann", tried=tried)
+
+
+async def test_a_difference_on_the_traffic_of_another_installation_is_not_proposed(tried_file: Path) -> None:
+    elsewhere = EngineSettings(bootstrap_servers="127.0.0.1:1", prefix="prod.", client_id="test")
+    with pytest.raises(PolicyRefusedError, match=r"on the traffic of 't\.', and this is 'prod\.'"):
+        await propose(elsewhere, changed(tools={}), "ann", tried=read_tried(tried_file))
+
+
+def test_owners_are_told_that_retention_had_deleted_some_of_the_traffic(live: Recorder, tmp_path: Path) -> None:
+    said = differing(live.topics, changed(tools={})).document()
+    said["made_of"]["inputs"][0]["cut"] = True
+    file = tmp_path / "cut.json"
+    file.write_text(json.dumps({**said, "sha256": digest_of(said)}))
+    in_force, proposed = (
+        registry(epoch, tools=t, **owners("ann", "bob")) for epoch, t in ((1, policy().tools), (2, {}))
+    )
+    tried = read_tried(file).model_copy(update={"policy": published(proposed.canonical()).digest})
+    action = {"tool": CHANGE_POLICY, "arguments": {"document": orjson.loads(proposed.canonical())}}
+    desk = Desk(in_force)
+    one = held(desk.in_force, tool=None, payload={"action": action}, content=content_of(tried))
+    status = desk.status(desk.hold(one))
+    assert status is not None
+    told = "\n".join(map(str, page(PendingItem(status, one.value, None), 0, in_force)))
+    assert "on the traffic of t. from 2027" in told
+    assert "retention may have deleted" in told
 
 
 def test_what_owners_sign_is_the_same_as_before_where_no_replay_is_named(tried_file: Path) -> None:
@@ -321,6 +372,20 @@ def test_a_difference_that_was_edited_is_refused(tried_file: Path) -> None:
     tried_file.write_text(json.dumps({**said, "changed": 0, "changes": []}))
     with pytest.raises(ReplayError, match="was changed after it was made"):
         read_tried(tried_file)
+
+
+def test_a_comparison_without_room_says_where_to_make_some(live: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.replay.joining._CACHE_KIB", 1)
+    limited = Joining.__enter__
+
+    def enter(self: Joining) -> Joining:
+        made = limited(self)
+        made._database.execute("PRAGMA max_page_count = 4")  # noqa: SLF001  # as a full disk does
+        return made
+
+    monkeypatch.setattr(Joining, "__enter__", enter)
+    with pytest.raises(ReplayError, match="SQLITE_TMPDIR"):
+        differing(live.topics, changed(tools={}))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null"])

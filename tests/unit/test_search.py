@@ -2,25 +2,32 @@
 
 import sqlite3
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas import envelope, topics
 from schemas.decision import Vote
 from schemas.deliberation import DeliberationItem
 from streams import keys
+from streams.cli.audit_search import document
+from streams.cli.index_session import default_file
 from streams.engine.records import InputRecord
 from streams.readable import first_headers
 from streams.search import ids, query
+from streams.search.building import Installed
+from streams.search.causes import Causes
 from streams.search.entries import VERDICTS, Entry, Reader, not_indexed
 from streams.search.errors import AmbiguousIdError, IndexFileError, UnknownIdError
 from streams.search.file import Batch, IndexFile, Reached
-from streams.search.query import Filter
+from streams.search.query import MAX_PLACES, Filter
 from streams.search.sayings import say
 from tests.support.deliberated import registry
 from tests.support.product import SAFE_TOOL, UNKNOWN_TOOL, encoded, message
@@ -31,6 +38,14 @@ from tests.support.signing import decide
 READER = Reader(NAMING.prefix)
 AGENTS = (topics.GATEWAY_MESSAGES, topics.GATEWAY_DECISIONS, topics.TRIAGE, topics.DELIBERATOR)
 NAMES = [NAMING.topic(topic.name) for topic in topics.catalogue()]
+FIELDS = [
+    *("message_id", "item_id", "workflow_id", "vote", "event", "state", "node", "run", "direction", "attempt", "asked"),
+    *("item", "payload", "definition", "votes", "approved", "agent", "lane", "seq", "inputs", "command", "reason"),
+]
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.sampled_from(["approve", "answered", "x" * 200]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=2),
+)
 
 
 def entry(topic: str, value: bytes | None, *headers: tuple[str, bytes | None], key: bytes | None = None) -> Entry:
@@ -103,6 +118,42 @@ def test_a_refused_message_cannot_put_itself_into_the_story_of_a_workflow() -> N
         assert (found.workflow, found.item) == (None, None)
 
 
+def test_a_refused_command_cannot_put_somebody_elses_item_into_the_story_of_its_workflow() -> None:
+    value = orjson.dumps({"workflow_id": "mine", "item_id": "somebody-elses"})
+    refused = entry(topics.REJECTED, value, (envelope.SOURCE, b"t.in.workflows/1/5"))
+    for found in (refused, entry(topics.IN_WORKFLOWS, value), entry(topics.ACTIVITY_RESULTS, value)):
+        assert (found.workflow, found.item) == ("mine", None)
+    assert entry(topics.WORKFLOWS, value).item == "somebody-elses", "what deliberation answers names its item"
+
+
+@given(st.from_regex(r"[0-9a-fA-F -]{34,38}|.{0,6}", fullmatch=True))
+@example("12345678-1234-1234-1234-12-45-789012")
+@example("12345678-1234-1234-1234-12345678  90")
+def test_every_id_that_is_kept_can_be_shown(given: str) -> None:
+    kept = ids.stored(given)
+    shown = ids.shown(kept)
+    assert shown is None if kept is None else ids.stored(shown) == kept
+
+
+def test_an_id_that_is_almost_a_uuid_does_not_keep_others_from_searching(tmp_path: Path) -> None:
+    lanes = Recorder(topics.GATEWAY_MESSAGES)
+    lanes.publish(registry())
+    lanes.send(topics.IN_MESSAGES, encoded(1, message_id="12345678-1234-1234-1234-12-45-789012"))
+    lanes.run()
+    with indexed(tmp_path, lanes.topics) as file:
+        (row,) = query.search(file, Filter(), 10)
+        assert document(row)["message"] == "12345678-1234-1234-1234-12-45-789012"
+
+
+def test_several_things_that_begin_so_are_named_safely_for_a_terminal(tmp_path: Path) -> None:
+    place = NAMING.topic(topics.IN_MESSAGES), 0
+    with opened(tmp_path) as file:
+        file.add(Batch([(place, n, Entry(1, message=f"x\x1b[2J{n}")) for n in range(2)], (), {}))
+        with pytest.raises(AmbiguousIdError) as several:
+            query.find(file, "x")
+    assert str(several.value).isprintable()
+
+
 def test_a_value_of_an_enormous_id_is_cut_and_kept() -> None:
     found = entry(topics.IN_MESSAGES, encoded(1, message_id="x" * 1_000_000))
     assert found.message == "x" * ids.MAX_CHARACTERS
@@ -113,7 +164,8 @@ def test_a_value_of_an_enormous_id_is_cut_and_kept() -> None:
     st.sampled_from(NAMES),
     st.none()
     | st.binary(max_size=40)
-    | st.builds(orjson.dumps, st.recursive(st.none() | st.text(max_size=5), st.lists)),
+    | st.builds(orjson.dumps, st.recursive(st.none() | st.text(max_size=5), st.lists))
+    | st.builds(orjson.dumps, st.dictionaries(st.sampled_from(FIELDS), ODD, max_size=8)),
     st.lists(
         st.tuples(
             st.sampled_from(["acgs-item", "acgs-card", "acgs-source", "acgs-reason", "lane-source", "lane-timer"]),
@@ -123,14 +175,18 @@ def test_a_value_of_an_enormous_id_is_cut_and_kept() -> None:
     ),
     st.none() | st.binary(max_size=10),
 )
+@example("t.deliberation", b'{"item_id":"x","vote":["approve"]}', [], None)
+@example("t.workflow-events", b'{"workflow_id":"x","event":[],"state":{}}', [], None)
+@example("t.workflow-events", b'{"event":"answered","run":{},"asked":[{"step":[]},7]}', [], None)
 def test_whatever_bytes_a_record_has_it_is_indexed_and_told(
     topic: str, value: bytes | None, headers: list[tuple[str, bytes | None]], key: bytes | None
 ) -> None:
     record = InputRecord(topic, 0, 7, 1_000, key, value, headers)
     assert READER.entry(record).at == 1_000
     READER.turns(record)
-    said: Any = orjson.loads(value) if value and value[:1] == b"{" and value[-1:] == b"}" else {}
+    said: Any = Causes(READER, [record]).said(record)
     assert list(say(READER.base(topic), record, said, {})) is not None
+    Causes(READER, [record, record._replace(offset=8)]).of(record)
 
 
 def test_every_verdict_that_is_kept_is_one_that_can_be_searched_for(tmp_path: Path) -> None:
@@ -243,7 +299,8 @@ def test_an_index_says_when_it_was_finished_last(tmp_path: Path) -> None:
         assert file.as_of_ms is None
         file.finish(5)
         file.finish(9)
-        assert file.as_of_ms == 9
+        file.finish(7)
+        assert file.as_of_ms == 9, "another process knew more"
 
 
 def test_a_file_of_something_else_is_refused_with_what_to_do(tmp_path: Path) -> None:
@@ -266,6 +323,64 @@ def test_a_file_of_something_else_is_refused_with_what_to_do(tmp_path: Path) -> 
         opened(tmp_path / "other")
     with pytest.raises(IndexFileError, match="there is no index"):
         IndexFile.existing(tmp_path / "nothing.sqlite")
+
+
+def test_a_damaged_index_says_what_to_do_whatever_is_asked_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "index.sqlite"
+    indexed(tmp_path, traffic().topics).close()
+    whole, page = path.read_bytes(), 4_096
+    for damaged in range(1, len(whole) // page):
+        path.write_bytes(whole[: damaged * page] + b"\xff" * page + whole[(damaged + 1) * page :])
+        with suppress(IndexFileError), opened(tmp_path) as file:
+            for asks in (file.count, file.size, file.reached, lambda f=file: f.as_of_ms):
+                with suppress(IndexFileError):
+                    asks()
+    path.write_bytes(whole[:page])
+    with pytest.raises(IndexFileError, match="'acgs audit index' builds it anew"):
+        opened(tmp_path)
+    path.write_bytes(b"")
+    with pytest.raises(IndexFileError, match="Delete it"), IndexFile.existing(path) as file:
+        query.search(file, Filter(), 1)
+
+
+def test_several_processes_may_make_one_index_at_once(tmp_path: Path) -> None:
+    for number in range(40):
+        together = Barrier(4)
+
+        def make(path: Path, together: Barrier = together) -> int | None:
+            together.wait()
+            with IndexFile.open(path, cluster=CLUSTER, prefix=NAMING.prefix) as file:
+                file.finish(5)
+                return file.as_of_ms
+
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(make, [tmp_path / str(number)] * 4)) == [5] * 4
+
+
+def test_an_index_lies_in_its_folder_whatever_the_broker_calls_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACGS_DATA_DIR", str(tmp_path))
+    for cluster in ("../../../etc/x", "a/b", "x" * 5_000, "q_B1vtn6RryldPFpR_y9oA"):
+        assert default_file(Installed(cluster, "t.", {})).parent == tmp_path / "audit"
+    assert default_file(Installed("q_B1-9oA", "t.", {})).name == "index-t.q_B1-9oA.sqlite"
+
+
+def test_of_a_story_that_strangers_have_made_too_long_the_decisions_are_kept(tmp_path: Path) -> None:
+    lanes = traffic()
+    released = held_items(lanes)[0]
+    for number in range(MAX_PLACES + 500):
+        headers = (envelope.SOURCE, b"t.in.messages/0/%d" % (100 + number)), (envelope.REASON, b"unknown_field")
+        lanes.append((NAMING.topic(topics.REJECTED), 1), b"", encoded(20), headers)
+    for parts in lanes.topics.values():
+        for log in parts.values():
+            log.sort(key=lambda one: one.offset)
+    place = NAMING.topic(topics.REJECTED), 1
+    lanes.log(place)[:] = [one._replace(timestamp=0) for one in lanes.log(place)]
+    with indexed(tmp_path, lanes.topics) as file:
+        rows = query.belonging(file, query.find(file, released.message_id))
+    assert len(rows) == MAX_PLACES + 1
+    assert {"held", "released", "delivered"} <= {row.entry.verdict for row in rows[:MAX_PLACES]}
 
 
 def test_what_is_added_twice_is_there_once(tmp_path: Path) -> None:

@@ -237,6 +237,58 @@ async def test_a_workflow_that_is_undone_in_order(tmp_path: Path) -> None:
     assert events[0].turn == events[1].turn != events[2].turn
 
 
+async def test_what_comes_twice_is_told_as_the_turn_that_read_it_each_time(tmp_path: Path) -> None:
+    lanes = Recorder(topics.GATEWAY_WORKFLOWS, topics.ORCHESTRATOR)
+    lanes.publish(workflow_policy(1, "do_a", "undo_a", "do_b", "undo_b"))
+    started(lanes, "order-7", node("a"), node("b", "a"))
+    answered(lanes, "order-7", "completed")
+    answers = lanes.log((NAMING.topic(topics.ACTIVITY_RESULTS), crc32(b"order-7") % PARTITIONS))
+    lanes.append((answers[0].topic, answers[0].partition), answers[0].key, answers[0].value)
+    lanes.run()
+    started(lanes, "order-7", node("a"), node("b", "a"))
+    with indexed(tmp_path, lanes.topics) as file:
+        story = await told(file, lanes.topics, "order-7")
+    events, answers_, calls = (
+        [line.turn.seq for line in story.lines if line.step == step and line.turn is not None]
+        for step in ("event", "answered", "called")
+    )
+    assert len(events) == 4, "started, completed, and two that were ignored"
+    assert events == sorted({*events}), "each in a turn of its own, one after the other"
+    assert answers_ == events[1:3]
+    assert calls == events[:2]
+
+
+async def test_a_command_that_is_refused_does_not_take_the_turn_of_the_one_before_it(tmp_path: Path) -> None:
+    lanes = Recorder(topics.GATEWAY_WORKFLOWS, topics.ORCHESTRATOR)
+    lanes.publish(workflow_policy(1, "do_a", "undo_a", "do_b", "undo_b"))
+    started(lanes, "order-7", node("a"))
+    lanes.now += 10
+    started(lanes, "order-7", node("a"), node("b", "a"))
+    with indexed(tmp_path, lanes.topics) as file:
+        story = await told(file, lanes.topics, "order-7")
+    (event,) = (line.turn for line in story.lines if line.step == "event")
+    (refused,) = (line.turn for line in story.lines if line.step == "rejected")
+    assert event is not None
+    assert refused is not None
+    assert event.seq < refused.seq
+
+
+async def test_a_header_that_names_somebody_elses_record_brings_nothing_into_the_story(tmp_path: Path) -> None:
+    lanes = Recorder(topics.GATEWAY_MESSAGES, topics.TRIAGE)
+    lanes.publish(registry())
+    lanes.send(topics.IN_MESSAGES, encoded(1), encoded(2, tenant_id="victim"))
+    lanes.now += 5
+    claims = ((envelope.SOURCE, b"t.in.messages/1/0"),)
+    lanes.append((NAMING.topic(topics.IN_MESSAGES), 0), b"", encoded(3), claims)
+    lanes.append((NAMING.topic(topics.IN_MESSAGES), 0), b"", encoded(4), (*claims, ("\udcff", b"")))
+    lanes.run()
+    with indexed(tmp_path, lanes.topics) as file:
+        for number, steps_ in ((3, ["received", "rejected"]), (4, ["received", "dead letter"])):
+            story = await told(file, lanes.topics, message(number)["message_id"])
+            assert steps(story) == steps_
+            assert {line.turn.agent for line in story.lines if line.turn} == {topics.GATEWAY_MESSAGES}
+
+
 async def test_of_records_of_one_time_each_comes_after_what_it_follows_from(tmp_path: Path) -> None:
     lanes = Recorder(topics.GATEWAY_WORKFLOWS, topics.ORCHESTRATOR)
     lanes.publish(workflow_policy(1, "do_a", "undo_a", "do_b", "undo_b"))
