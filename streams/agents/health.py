@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import faust
+from faust.exceptions import NotReady
 from faust.types.transports import ProducerT
 from pydantic import ValidationError
 
@@ -87,6 +88,7 @@ class HealthTable:
         self._rebalancing_since: float | None = None
         self._beat = time.monotonic()
         self._stopping = asyncio.Event()
+        self._is_ending = False
         app.agent(self._source, name="fold")(self._fold)
         app.on_partitions_revoked.connect(self._revoked)
         app.on_partitions_assigned.connect(self._assigned)
@@ -108,6 +110,7 @@ class HealthTable:
             if watching.done():
                 watching.result()
         finally:
+            self._is_ending = True
             for task in (watching, stopping):
                 if task is not None:
                     task.cancel()
@@ -140,11 +143,15 @@ class HealthTable:
     @property
     def writes_system(self) -> bool:
         """Whether the system's row is this process's to write: it owns the first partition."""
-        return 0 in self._read_at and self._rebalancing_since is None
+        return 0 in self._read_at and self._rebalancing_since is None and not self._is_ending
 
     async def write_system(self, row: SystemHealth) -> None:
-        """Writes the system's row."""
-        await self._system.send(key=_SYSTEM_KEY, value=row.model_dump_json().encode(), partition=0)
+        """Writes the system's row, unless the table ends meanwhile."""
+        try:
+            await self._system.send(key=_SYSTEM_KEY, value=row.model_dump_json().encode(), partition=0)
+        except NotReady:
+            if not self._is_ending:
+                raise
 
     def is_stale(self, service: str) -> None:
         """The topic has an older row of the service after its last one: that is written again with the next tick."""

@@ -130,9 +130,13 @@ async def write(servers: str, topic: str, *values: bytes) -> None:
 
 
 async def read(servers: str, topic: str, count: int) -> list[bytes | None]:
-    # "earliest" also where a broker that has just come back refuses the first position.
+    # "earliest" also where a broker that has just come back refuses the first position; and it may not know its topics
+    # yet, which the client would ask for again in five minutes only.
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=servers, isolation_level="read_committed", auto_offset_reset="earliest"
+        bootstrap_servers=servers,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        metadata_max_age_ms=1_000,
     )
     await consumer.start()
     try:

@@ -92,16 +92,20 @@ class HealthStorm(Lifetime):
         return "\n".join(machine.account() for machine in self.machines.values())
 
     async def is_seen(self) -> None:
-        """Returns once what is told from now on has become a row."""
-        self._marks += 1
-        name = f"mark-{self._marks}"
-        await self._send(event(name, ttl_s=_TTL_S))
+        """Returns once what is told from now on has become a row, on every partition."""
+        marks: dict[int, str] = {}
+        while len(marks) < PARTITIONS:
+            self._marks += 1
+            name = f"mark-{self._marks}"
+            marks.setdefault(crc32(name.encode()) % PARTITIONS, name)
+        for name in marks.values():
+            await self._send(event(name, ttl_s=_TTL_S))
 
-        def has_row() -> bool:
+        def have_rows() -> bool:
             self._follower.raise_if_ended()
-            return name in self._seen
+            return set(marks.values()) <= self._seen
 
-        await eventually(has_row, PATIENCE, self.account)
+        await eventually(have_rows, PATIENCE, self.account)
 
     def _take(self, topic: str, record: Record) -> None:
         del topic

@@ -64,7 +64,7 @@ class GameDay(Lifetime):
         self.pipeline: Process
         self.governors: Process
         self._number = self._sent = 0
-        self._rate = _RATE
+        self._loading: asyncio.Task[None]
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator["GameDay"]:
@@ -73,13 +73,12 @@ class GameDay(Lifetime):
         self.pipeline = self.start_pipeline()
         try:
             async with Ledger(self.settings, **self._topics) as self.ledger, chaos_client(self.settings) as self.client:
-                load = asyncio.create_task(self._load())
+                self._loading = asyncio.create_task(self._load())
                 try:
                     with accounted(self._account):
                         yield self
                 finally:
-                    load.cancel()
-                    await asyncio.wait([load])
+                    await self._end_load()
         finally:
             for process in (self.governors, self.pipeline):
                 process.kill()
@@ -136,7 +135,7 @@ class GameDay(Lifetime):
 
     async def is_accounted_for(self) -> None:
         """Stops the load, and proves that every input ended once and that the trail accounts for all of it."""
-        self._rate = 0
+        await self._end_load()
         await self.ledger.ended_everything(PATIENCE)
         self.pipeline.ask_to_stop()
         assert await asyncio.to_thread(self.pipeline.wait) == 0, self.pipeline.last_words()
@@ -186,13 +185,18 @@ class GameDay(Lifetime):
         public = self.naming.topic(topics.IN_MESSAGES)
         async with producer(self.settings, enable_idempotence=True) as made:
             while True:
-                for _ in range(self._rate):
+                for _ in range(_RATE):
                     number = self._sent
                     self._sent += 1
                     tool = UNKNOWN_TOOL if number % 10 == 5 else SAFE_TOOL
                     value = b"no JSON" if number % 17 == 3 else encoded(number, tool=tool, from_agent=f"a{number % 7}")
                     await made.send(public, value, b"", number % PARTITIONS)
                 await asyncio.sleep(_PACE_S)
+
+    async def _end_load(self) -> None:
+        """On return all that was sent is in the log."""
+        self._loading.cancel()
+        await asyncio.wait([self._loading])
 
     async def _metric(self, name: str, **labels: str) -> float:
         found = _PORT.search(self.pipeline.log.read_text(errors="replace"))
