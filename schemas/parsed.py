@@ -21,5 +21,10 @@ def parsed(contract: type[Content], value: bytes) -> Content | Refused:
     except strict_json.Defect as defect:
         return Refused(defect.reason, defect.detail)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        return Refused(Reason.INVALID_VALUE, f"{'.'.join(map(str, first['loc'])) or 'the record'}: {first['msg']}")
+        return Refused(Reason.INVALID_VALUE, first_defect(error, "the record"))
+
+
+def first_defect(error: ValidationError, whole: str) -> str:
+    """The first thing that is wrong, and where; `whole` is what to call it where it is wrong as a whole."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or whole}: {first['msg']}"

@@ -9,6 +9,7 @@ from typing import Protocol
 from uuid import uuid4
 
 from schemas.activity import Claim
+from streams.durable import sync
 from streams.errors import ClaimDamagedError, ClaimMissingError, ClaimStoreError, SettingsError
 
 _S3 = "s3://"
@@ -119,24 +120,15 @@ class FolderClaims(ClaimStore):
             partial.replace(self._folder / name)
         finally:
             partial.unlink(missing_ok=True)
-        _sync(self._folder)
+        sync(self._folder)
 
 
 def _make(folder: Path) -> None:
     for absent in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
         absent.mkdir(exist_ok=True)
-        _sync(absent.parent)
+        sync(absent.parent)
     if not folder.is_dir():
         raise NotADirectoryError("it is no folder")
-
-
-def _sync(folder: Path) -> None:
-    """Makes the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 async def claim_of(value: bytes) -> Claim:

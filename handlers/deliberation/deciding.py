@@ -41,6 +41,7 @@ from schemas import deliberation, envelope
 from schemas.decision import Decision, ItemKind, Vote
 from schemas.deliberation import DeliberationItem, DeliberationState
 from schemas.effects import Decided, Effect, Forget, Headers, Keep, Refused, Reject, Surroundings
+from schemas.parsed import first_defect
 from schemas.reasons import Reason
 
 DECISION_VERSION = 1
@@ -306,5 +307,4 @@ def _standing(open_: Open, view: Surroundings[Row]) -> int:
 
 
 def _invalid(reason: Reason, error: ValidationError) -> Refused:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    return Refused(reason, f"{'.'.join(map(str, first['loc'])) or 'the record'}: {first['msg']}")
+    return Refused(reason, first_defect(error, "the record"))

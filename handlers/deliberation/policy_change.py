@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from handlers.deliberation.rows import ACTIVATED, Activated, Row, decode
 from schemas.effects import Refused, Surroundings
+from schemas.parsed import first_defect
 from schemas.policy import Policy
 from schemas.reasons import Reason
 
@@ -24,9 +25,7 @@ def proposed(value: bytes, view: Surroundings[Row]) -> Policy | Refused:
         document = orjson.loads(value)["payload"]["action"]["arguments"]["document"]
         policy = Policy.model_validate_json(orjson.dumps(document))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the document"
-        return Refused(Reason.INVALID_POLICY, f"{place}: {first['msg']}")
+        return Refused(Reason.INVALID_POLICY, first_defect(error, "the document"))
     except (KeyError, TypeError):
         return Refused(Reason.INVALID_POLICY, "the action has no argument 'document', which is the proposed epoch")
     if policy.epoch != in_force.epoch + 1:

@@ -258,16 +258,15 @@ class Anchoring:
                 f"the first {signed.size} audit records of {'/'.join(map(str, place))} are not those that "
                 f"{_name(read)} was signed for; {held}{self._differing(read, signed.partition)}"
             )
-            self._anchor.findings.add(Finding(Kind.HISTORY_REWRITTEN, *place, None, words, position(place, since)))
-            return False
-        if found.broken != signed.broken:
+        elif found.broken != signed.broken:
             words = (
                 f"of the first {signed.size} audit records of {'/'.join(map(str, place))} {found.broken} continue no "
                 f"lane's chain, and {signed.broken} did when {_name(read)} was signed: their keys were changed; {held}"
             )
-            self._anchor.findings.add(Finding(Kind.HISTORY_REWRITTEN, *place, None, words, position(place, since)))
-            return False
-        return True
+        else:
+            return True
+        self._anchor.findings.add(Finding(Kind.HISTORY_REWRITTEN, *place, None, words, position(place, since)))
+        return False
 
     async def _read(self, partition: int, size: int) -> TreeHead:
         """Reads on until a partition's tree has that size, or the log ends."""

@@ -1,12 +1,12 @@
 """A decision as it was written and as it comes out now: what differs between the two, in words."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 import orjson
 
 from streams.audit.outputs import Image
-from streams.engine.records import Record
+from streams.engine.records import Record, first_header
 
 DECIDED = "{name} was {found}, is now {derived}"
 """A turn comes out otherwise: the log has what was decided then."""
@@ -50,7 +50,7 @@ def _parts(derived: Image, found: Record) -> Iterator[tuple[str, str, str]]:
     yield from _part("key", found.key, key)
     names = list(dict.fromkeys(name for name, _ in (*found.headers, *headers)))
     for name in names:
-        yield from _part(name, _first(found.headers, name), _first(headers, name))
+        yield from _part(name, first_header(found.headers, name), first_header(headers, name))
     yield from _part("value", found.value, value)
 
 
@@ -68,10 +68,6 @@ def _part(name: str, found: bytes | None, derived: bytes | None) -> Iterator[tup
 def _fields_that_differ(old: Mapping[str, object], new: Mapping[str, object]) -> list[tuple[str, object, object]]:
     names = [field for field in {**old, **new} if not _same(old.get(field, _NOTHING), new.get(field, _NOTHING))]
     return [(field, old.get(field), new.get(field)) for field in names]
-
-
-def _first(headers: Sequence[tuple[str, bytes | None]], wanted: str) -> bytes | None:
-    return next((content for name, content in headers if name == wanted), None)
 
 
 def _same_json(one: bytes | None, other: bytes | None) -> bool:

@@ -7,6 +7,11 @@ Row = TypeVar("Row")
 Headers = Sequence[tuple[str, bytes | None]]
 
 
+def first_header(headers: Headers, wanted: str) -> bytes | None:
+    """The content of the first header of that name, which is ours where there are several; None where there is none."""
+    return next((content for name, content in headers if name == wanted), None)
+
+
 class Record(Protocol):
     """A record as read from Kafka. `timestamp` is the broker's, in milliseconds since 1970."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Final, NamedTuple, Self
 
 from schemas.checkpoint import Checkpoint
+from streams.durable import sync
 from streams.notary.chain import Chain, ChainError
 from streams.notary.errors import CheckpointFileError, FileRefusedError
 
@@ -69,7 +70,7 @@ class CheckpointFile:
         try:
             self._lock(opened)
             if is_new:
-                _sync_folder(self._path.parent)
+                sync(self._path.parent)
             self._verify(opened)
         except BaseException:
             opened.close()
@@ -136,12 +137,3 @@ def _write(opened: IO[bytes], content: bytes) -> int:
     while left:
         left = left[os.write(opened.fileno(), left) :]
     return len(content)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the name of a new file last."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError
 from schemas.checkpoint import Checkpoint
 from schemas.model import Contract, Sha256
 from streams.backoff import Backoff
+from streams.durable import sync
 from streams.notary.checkpoint_file import lines
 from streams.notary.errors import CheckpointFileError, FileRefusedError
 
@@ -167,10 +167,6 @@ class Delivery:
 def _tell_disk(write: Callable[[], object], file: Path) -> None:
     try:
         write()
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(file)
     except OSError as error:
         raise CheckpointFileError(f"{file} cannot be written: {error.strerror}") from error

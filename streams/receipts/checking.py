@@ -14,10 +14,10 @@ from schemas.receipt import Receipt
 from streams.agents.naming import Naming
 from streams.audit import comparing
 from streams.engine.digest import of_bytes
-from streams.engine.records import InputRecord
+from streams.engine.records import InputRecord, first_header
 from streams.receipts.deciding import Decided, Deciding, decide_turn, is_timer, same_but_for_place
 from streams.receipts.findings import Findings, Kind, Open
-from streams.receipts.subject import Subject, header
+from streams.receipts.subject import Subject
 from streams.receipts.turns import ProvenTurn, Wrote, prove
 
 PROVEN, DIFFERENT, UNVERIFIABLE = 0, 1, 3
@@ -132,7 +132,7 @@ def _is_one_story(
 
 def _must_be_linked(agent: str, record: InputRecord) -> bool:
     """Votes and withdrawals may come from turns that are not shown, timers do: what they do is proven by itself."""
-    is_item = agent == topics.DELIBERATOR and header(record.headers, envelope.ITEM) is not None
+    is_item = agent == topics.DELIBERATOR and first_header(record.headers, envelope.ITEM) is not None
     return agent == topics.TRIAGE or (is_item and not is_timer(record))
 
 
@@ -179,7 +179,7 @@ def _was_refused_for_others(follows: Sequence[Wrote], shown: Sequence[Wrote], na
 
 
 def _rests_on_others(one: Wrote, naming: Naming) -> bool:
-    reason = (header(one.headers, envelope.REASON) or b"").decode(errors="replace")
+    reason = (first_header(one.headers, envelope.REASON) or b"").decode(errors="replace")
     return one.topic == naming.topic(topics.REJECTED) and reason in _RESTS_ON_OTHERS
 
 

@@ -14,13 +14,13 @@ from streams.agents.building import build_agents
 from streams.audit.facts import InstalledTopics
 from streams.audit.log import Log
 from streams.engine.agent import Agent
-from streams.engine.records import Record
+from streams.engine.records import Record, first_header
 from streams.metrics import Measures
 from streams.receipts.deciding import Deciding, is_timer
 from streams.receipts.drawing import Drawing
 from streams.receipts.errors import NotKeptError, UnprovableError
 from streams.receipts.retaking import Entry, LaneTrail, OnRecords, Retaken
-from streams.receipts.subject import Subject, header
+from streams.receipts.subject import Subject
 from streams.receipts.turns import Wrote
 
 _ORDER = (topics.GATEWAY_MESSAGES, topics.TRIAGE, topics.GATEWAY_DECISIONS, topics.DELIBERATOR)
@@ -154,9 +154,9 @@ class _Collector:
         """Where the votes on the message stand that a turn of deliberation read."""
         found: list[SourcePosition] = []
         for record in (record for part in taken.ranges for record in part.records if self._is_ours(record)):
-            source = header(record.headers, envelope.SOURCE)
-            is_vote = not is_timer(record) and header(record.headers, envelope.ITEM) is None
-            if is_vote and source is not None and header(record.headers, envelope.WITHDRAWN) is None:
+            source = first_header(record.headers, envelope.SOURCE)
+            is_vote = not is_timer(record) and first_header(record.headers, envelope.ITEM) is None
+            if is_vote and source is not None and first_header(record.headers, envelope.WITHDRAWN) is None:
                 found.append(envelope.decode_source(source))
         return found
 

@@ -7,11 +7,10 @@ from schemas import envelope
 from schemas.audit import AuditRecord
 from schemas.receipt import ShownInput, ShownOutput, ShownTurn
 from streams.engine import digest
-from streams.engine.records import InputRecord, Record
+from streams.engine.records import InputRecord, Record, first_header
 from streams.receipts.deciding import Deciding, written_by
 from streams.receipts.errors import UnprovableError
 from streams.receipts.retaking import Entry, Retaken
-from streams.receipts.subject import header
 from streams.receipts.turns import Read, Wrote, content_id
 
 
@@ -148,11 +147,11 @@ def _image(one: Wrote) -> tuple[object, ...]:
 
 
 def _about(record: InputRecord, written: Sequence[Wrote]) -> dict[int, Wrote]:
-    source = header(record.headers, envelope.SOURCE)
+    source = first_header(record.headers, envelope.SOURCE)
     return {
         index: one
         for index, one in enumerate(written)
-        if one.value == record.value and header(one.headers, envelope.SOURCE) == source
+        if one.value == record.value and first_header(one.headers, envelope.SOURCE) == source
     }
 
 

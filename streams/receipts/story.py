@@ -11,10 +11,10 @@ from schemas.decision import Decision, Vote
 from schemas.deliberation import DeliberationState, DeliberationStatus, DeliberationVerdict
 from schemas.score import decode_card, display
 from streams.agents.naming import Naming
-from streams.engine.records import Record
+from streams.engine.records import Record, first_header
 from streams.receipts.checking import Checked
 from streams.receipts.deciding import Decided, is_timer
-from streams.receipts.subject import header, item_of
+from streams.receipts.subject import item_of
 from streams.receipts.turns import ProvenTurn, Wrote
 
 _HOUR = 3_600
@@ -62,7 +62,7 @@ class _Teller:
 
     def _scored(self, outputs: Sequence[Wrote]) -> Iterator[str]:
         for one in outputs:
-            text = header(one.headers, envelope.CARD)
+            text = first_header(one.headers, envelope.CARD)
             if text is None:
                 continue
             try:
@@ -78,7 +78,7 @@ class _Teller:
         item = None if is_timer(record) else item_of(record.headers)
         if item is not None:
             yield refused or f"waits for {item.approvals} of {'/'.join(item.roles)}, at most {_length(item.deadline_s)}"
-        elif not is_timer(record) and header(record.headers, envelope.WITHDRAWN) is None:
+        elif not is_timer(record) and first_header(record.headers, envelope.WITHDRAWN) is None:
             yield f"{_said(record.value)}, {refused or 'which counts'}"
         verdict = next((one for one in decided.outputs if self._is_on(one, topics.VERDICTS)), None)
         if verdict is not None:
@@ -95,7 +95,7 @@ class _Teller:
     def _refused(self, outputs: Sequence[Wrote]) -> str | None:
         for one in outputs:
             if self._is_on(one, topics.REJECTED):
-                return f"rejected, {_text(header(one.headers, envelope.REASON))}: {_detail(one)}"
+                return f"rejected, {_text(first_header(one.headers, envelope.REASON))}: {_detail(one)}"
             if one.topic.endswith(topics.dead_letters("")):
                 return "not decided: the handler failed, and the record was put aside as a dead letter"
         return None
@@ -134,7 +134,7 @@ def _length(seconds: int) -> str:
 
 
 def _detail(one: Wrote) -> str:
-    return _text(header(one.headers, envelope.DETAIL))
+    return _text(first_header(one.headers, envelope.DETAIL))
 
 
 def _text(content: bytes | None) -> str:

@@ -11,7 +11,7 @@ from handlers.deliberation.rows import BEGAN, item_key
 from schemas import envelope, topics
 from schemas.deliberation import DeliberationItem
 from streams.agents.naming import Naming
-from streams.engine.records import Headers, Record
+from streams.engine.records import Headers, Record, first_header
 from streams.receipts.deciding import is_timer
 from streams.receipts.turns import Wrote
 
@@ -53,10 +53,10 @@ class Subject:
     def _is_deliberated(self, record: Record) -> bool:
         if is_timer(record):
             return (record.key or b"").decode(errors="replace") in {BEGAN, *map(item_key, self.items)}
-        if header(record.headers, envelope.ITEM) is not None:
+        if first_header(record.headers, envelope.ITEM) is not None:
             item = item_of(record.headers)
             return item is not None and item.item_id in self.items and self._has_source(record.headers)
-        withdrawn = header(record.headers, envelope.WITHDRAWN)
+        withdrawn = first_header(record.headers, envelope.WITHDRAWN)
         if withdrawn is not None:
             return withdrawn.decode(errors="replace") in self.items
         return self._is_vote(record.value)
@@ -68,18 +68,13 @@ class Subject:
         return said is not None and said.get("item_id") in self.items
 
     def _has_source(self, headers: Headers) -> bool:
-        return header(headers, envelope.SOURCE) == self.source.encode()
-
-
-def header(headers: Headers, wanted: str) -> bytes | None:
-    """The first header of that name: ours come first."""
-    return next((content for name, content in headers if name == wanted), None)
+        return first_header(headers, envelope.SOURCE) == self.source.encode()
 
 
 def item_of(headers: Headers) -> DeliberationItem | None:
     """The item that a record on `deliberation` is, None where it is none."""
     try:
-        return DeliberationItem.model_validate_json(header(headers, envelope.ITEM) or b"")
+        return DeliberationItem.model_validate_json(first_header(headers, envelope.ITEM) or b"")
     except ValidationError:
         return None
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from schemas.checkpoint import Checkpoint
+from schemas.parsed import first_defect
 from schemas.receipt import Receipt
 from streams.receipts.anchoring import Anchor, check_anchor
 from streams.receipts.checking import DIFFERENT, PROVEN, Checked, check
@@ -70,9 +71,7 @@ def verify(
     try:
         receipt = Receipt.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        findings = Findings([Finding(Kind.DAMAGED, None, f"{place}: {first['msg']}")])
+        findings = Findings([Finding(Kind.DAMAGED, None, first_defect(error, "the file"))])
         return Verdict(None, findings, (), Anchor.NONE, DIFFERENT)
     checked: Checked = check(receipt)
     anchor = check_anchor(receipt, keys or {}, checkpoints, checked.findings)

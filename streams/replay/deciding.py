@@ -14,7 +14,7 @@ from streams.agents.naming import Naming
 from streams.control import KEY
 from streams.engine import dead_letters
 from streams.engine.agent import Agent
-from streams.engine.records import Headers, InputRecord, Record
+from streams.engine.records import Headers, InputRecord, Record, first_header
 from streams.engine.rerun import Past, Range, Rerun
 from streams.engine.state import Position
 from streams.engine.turn import Bounds, Turn
@@ -103,7 +103,7 @@ class Replay:
         last = max(times.values())
         for (topic, partition), outputs in turn.batches.items():
             for key, value, headers, _ in () if topic in own else outputs:
-                source = _first(headers, envelope.SOURCE) or _first(headers, dead_letters.SOURCE)
+                source = first_header(headers, envelope.SOURCE) or first_header(headers, dead_letters.SOURCE)
                 yield Written(topic, partition, key, value, headers, times.get(source or b"", last))
 
 
@@ -113,7 +113,3 @@ def _record(one: Written, offset: int) -> InputRecord:
 
 def _source(record: Record) -> bytes:
     return envelope.encode_source(record.topic, record.partition, record.offset)
-
-
-def _first(headers: Headers, wanted: str) -> bytes | None:
-    return next((content for name, content in headers if name == wanted), None)
