@@ -66,11 +66,13 @@ class Tally(NamedTuple):
 
 def status_of(tally: Tally, *, has_critical_open: bool) -> SystemHealthStatus:
     """What a tally amounts to. What is known to be bad counts more than what is not known."""
-    if has_critical_open or (tally.heard and 2 * tally.closed + tally.half_open < tally.heard):
+    closed, opened, half_open, silent = tally
+    heard = closed + opened + half_open
+    if has_critical_open or (heard and 2 * closed + half_open < heard):
         return SystemHealthStatus.CRITICAL
-    if tally.silent or not tally.heard:
+    if silent or not heard:
         return SystemHealthStatus.UNKNOWN
-    return SystemHealthStatus.HEALTHY if tally.closed == tally.heard else SystemHealthStatus.DEGRADED
+    return SystemHealthStatus.HEALTHY if closed == heard else SystemHealthStatus.DEGRADED
 
 
 def folded(

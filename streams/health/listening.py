@@ -1,5 +1,6 @@
 """What listeners of breaker libraries tell, and what of it can be understood."""
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from schemas.breaker import MAX_REASON_CHARACTERS, BreakerState
@@ -17,24 +18,36 @@ class Listening(Protocol):
 class Publishing(Protocol):
     """Whoever tells others of breakers. It neither raises nor waits."""
 
-    def on_circuit_state_change(self, circuit_name: str, new_state: str, *, reason: str | None = None) -> object:
-        """A breaker is in this state from now on, for a reason that people may read."""
+    def tell(self, heard: "Heard") -> None:
+        """A breaker is in this state from now on."""
         ...
 
     def remove(self, circuit_name: str) -> None:
         """A breaker is no more."""
         ...
 
+    def often(self, work: Callable[[], None]) -> None:
+        """Does this too, again and again, in a thread of its own."""
+        ...
+
 
 class Heard(NamedTuple):
-    """A breaker's state, as text that can be written down."""
+    """A breaker's state, and why, as text that can be written down; `at_s` is when, in seconds since 1970."""
 
     breaker: str
     state: BreakerState
     reason: str | None
+    at_s: float
 
 
-def understood(circuit_name: object, new_state: object, reason: object) -> Heard:
+class Gone(NamedTuple):
+    """A breaker is no more; without a name, none is."""
+
+    breaker: str | None
+    at_s: float
+
+
+def understood(circuit_name: object, new_state: object, reason: object, at_s: float) -> Heard:
     """What a call says, whatever it was given.
 
     A reason that is no text is shown as one; characters that cannot be encoded become question marks.
@@ -47,7 +60,12 @@ def understood(circuit_name: object, new_state: object, reason: object) -> Heard
     if not isinstance(new_state, str):
         raise ValueError(f"{type(new_state).__name__} is no state of a breaker")  # noqa: TRY004  # one error for all
     told = None if reason is None else _written(str(reason)[:MAX_REASON_CHARACTERS]) or None
-    return Heard(_written(circuit_name), BreakerState.of(new_state), told)
+    return Heard(_written(circuit_name), BreakerState.of(new_state), told, at_s)
+
+
+def name_of(circuit_name: object) -> str | None:
+    """The name as a known breaker has it, whatever a caller gives; None where it is no text."""
+    return _written(circuit_name) if isinstance(circuit_name, str) else None
 
 
 def _written(text: str) -> str:

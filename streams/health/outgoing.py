@@ -3,11 +3,13 @@
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final
 
 from schemas.breaker import BreakerEventKind, BreakerState
-from streams.health.listening import Heard
+from streams.health.listening import Gone, Heard
 from streams.health.turnstile import Turnstile
+
+_MOST_LEFT: Final = 1_000
 
 
 @dataclass(slots=True)
@@ -43,23 +45,18 @@ class _Breaker:
     heard_s: float
 
 
-class _Retired(NamedTuple):
-    """A breaker is no more; without a name, none is."""
-
-    breaker: str | None
-
-
 class Outgoing:
     """Changes are never lost: beyond `most` that wait, one is told together with the last of its breaker that waits.
 
     So at most `most` changes wait, and one more for each breaker. Of signs of life at most one a breaker waits.
-    change(), retire(), retire_all() and refuse() may be called from anywhere and wait for nothing; a change costs the
-    same however much waits. The others are for the thread that sends.
+    change(), retire(), retire_all(), refuse() and counts() may be called from anywhere and wait for nothing; a change
+    costs the same however much waits. The others are for the thread that sends, which is to sort() often: callers leave
+    what they have to say, and sort it themselves only once a thousand are there.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._turnstile = Turnstile(self._take)
+        self._turnstile: Turnstile[Heard | Gone] = Turnstile(self._take, most_left=_MOST_LEFT)
         self._breakers: dict[str, _Breaker] = {}
         self._changes: deque[Told] = deque()
         self._last: dict[str, Told] = {}
@@ -72,7 +69,7 @@ class Outgoing:
 
     def retire(self, breaker: str) -> None:
         """A breaker is no more; nothing if it is not known."""
-        self._turnstile.put(_Retired(breaker))
+        self._turnstile.put(Gone(breaker, time.time()))
 
     def refuse(self) -> bool:
         """Counts a call that was not understood; returns whether it is the first."""
@@ -81,7 +78,11 @@ class Outgoing:
 
     def retire_all(self) -> None:
         """No breaker is any more."""
-        self._turnstile.put(_Retired(None))
+        self._turnstile.put(Gone(None, time.time()))
+
+    def sort(self) -> None:
+        """Sorts what callers have left."""
+        self._turnstile.turn()
 
     def tell_all(self) -> None:
         """Every breaker is told anew, as by a process that has just begun."""
@@ -89,7 +90,7 @@ class Outgoing:
             self._changes.clear()
             self._last.clear()
             for name, known in self._breakers.items():
-                self._tell(name, BreakerEventKind.STATE_CHANGE, known.state, None)
+                self._tell(name, BreakerEventKind.STATE_CHANGE, known.state, None, time.time())
 
     def signs_of_life(self, silent_for_s: float) -> None:
         """Every breaker that nothing has been said of for so long is to be told of."""
@@ -117,34 +118,36 @@ class Outgoing:
 
     def counts(self, published: int) -> Counts:
         """What has become of events, of which so many were published."""
+        self.sort()
         return Counts(published, self._merged, self._dropped, self._refused)
 
     # One at a time
 
-    def _take(self, item: Heard | _Retired) -> None:
-        if isinstance(item, _Retired):
-            for name in list(self._breakers) if item.breaker is None else (item.breaker,):
+    def _take(self, told: Heard | Gone) -> None:
+        if isinstance(told, Gone):
+            for name in list(self._breakers) if told.breaker is None else (told.breaker,):
                 gone = self._breakers.pop(name, None)
                 if gone is not None:
-                    self._tell(name, BreakerEventKind.RETIRED, gone.state, None)
+                    self._tell(name, BreakerEventKind.RETIRED, gone.state, None, told.at_s)
             return
-        known = self._breakers.get(item.breaker)
+        breaker, state, reason, at_s = told
+        known = self._breakers.get(breaker)
         if known is None:
-            known = self._breakers[item.breaker] = _Breaker(item.state, 0.0)
-        elif known.state is item.state:
+            known = self._breakers[breaker] = _Breaker(state, 0.0)
+        elif known.state is state:
             return
-        known.state, known.heard_s = item.state, time.monotonic()
-        self._tell(item.breaker, BreakerEventKind.STATE_CHANGE, item.state, item.reason)
+        known.state, known.heard_s = state, time.monotonic()
+        self._tell(breaker, BreakerEventKind.STATE_CHANGE, state, reason, at_s)
 
-    def _tell(self, breaker: str, kind: BreakerEventKind, state: BreakerState, reason: str | None) -> None:
+    def _tell(self, breaker: str, kind: BreakerEventKind, state: BreakerState, reason: str | None, at_s: float) -> None:
         self._sequence += 1
         self._beats.pop(breaker, None)
         last = self._last.get(breaker)
         if last is None or len(self._changes) < self._most:
-            told = self._last[breaker] = Told(breaker, kind, state, self._sequence, time.time(), reason)
+            told = self._last[breaker] = Told(breaker, kind, state, self._sequence, at_s, reason)
             self._changes.append(told)
             return
         last.kind, last.state, last.reason = kind, state, reason
-        last.sequence, last.at_s = self._sequence, time.time()
+        last.sequence, last.at_s = self._sequence, at_s
         last.changes += kind is BreakerEventKind.STATE_CHANGE
         self._merged += 1

@@ -6,9 +6,10 @@ import logging
 import os
 import socket
 import threading
+import time
 import uuid
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Final, Self
@@ -22,7 +23,7 @@ from streams.agents.naming import Naming
 from streams.engine import client
 from streams.engine.client import EngineSettings, Producer
 from streams.health.aggregator import DONE, Done
-from streams.health.listening import understood
+from streams.health.listening import Heard, name_of, understood
 from streams.health.outgoing import Counts, Outgoing, Told
 
 _log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class BreakerPublisher:
         self._topic = Naming(settings.prefix).topic(topics.IN_BREAKERS)
         self._outgoing = Outgoing(most_waiting)
         self._unsent: Sequence[Told] = ()
+        self._often: list[Callable[[], None]] = [self._outgoing.sort]
         self._published = 0
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
@@ -105,15 +107,25 @@ class BreakerPublisher:
         It never raises: what is no state of a breaker, or no name, is logged once and counted in `refused`.
         """
         try:
-            self._outgoing.change(understood(circuit_name, new_state, reason))
+            self.tell(understood(circuit_name, new_state, reason, time.time()))
         except Exception as error:  # noqa: BLE001  # it is called in the middle of somebody's call, with anything
             if self._outgoing.refuse():
                 _log.warning("a change of a circuit was not understood: %s; further ones are counted", error)
         return DONE
 
+    def tell(self, heard: Heard) -> None:
+        """Notes a breaker's state that was understood already, to be sent."""
+        self._outgoing.change(heard)
+
+    def often(self, work: Callable[[], None]) -> None:
+        """Does some more in its thread, every 20 ms, until it is closed. `work` must not raise."""
+        self._often.append(work)
+
     def remove(self, circuit_name: str) -> None:
         """A breaker is no more: it says good-bye."""
-        self._outgoing.retire(circuit_name)
+        name = name_of(circuit_name)
+        if name is not None:
+            self._outgoing.retire(name)
 
     @property
     def counts(self) -> Counts:
@@ -138,7 +150,8 @@ class BreakerPublisher:
         asyncio.run(self._send_until_closed())
 
     async def _send_until_closed(self) -> None:
-        pause_s, beating = _FIRST_PAUSE_S, asyncio.create_task(self._beat())
+        pause_s = _FIRST_PAUSE_S
+        beside = [asyncio.create_task(self._beat()), asyncio.create_task(self._sort())]
         try:
             while True:
                 try:
@@ -152,7 +165,8 @@ class BreakerPublisher:
                 else:
                     return
         finally:
-            beating.cancel()
+            for task in beside:
+                task.cancel()
 
     async def _connected(self) -> None:
         """Sends until everything is sent and it closes, or the connection fails."""
@@ -210,6 +224,12 @@ class BreakerPublisher:
         while True:
             await asyncio.sleep(every_s)
             self._outgoing.signs_of_life(every_s / 2)
+
+    async def _sort(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            for work in self._often:
+                work()
 
     async def _pause(self, seconds: float) -> None:
         for _ in range(int(seconds / _LOOK_EVERY_S)):

@@ -6,28 +6,54 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+_HELPED: Final = 2
 
 Item = TypeVar("Item")
 
 
 class Turnstile(Generic[Item]):
-    """Does `work` on each item, in the order in which they are handed in, in the thread of one who hands in.
+    """Does `work` on each item, in the order in which they are handed in, in the thread of one who comes by.
 
-    put() never waits: while somebody is at work, they do this item too before they leave. So it may be called from a
-    signal handler or a finaliser that interrupts the work itself, and in a child that was forked meanwhile. `work` must
-    not raise.
+    put() does what it hands in, too; with `most_left`, only where more than that many wait, and then only two of them:
+    the others are for turn(), by a thread that looks often. Neither ever waits: while somebody is at work, put() leaves
+    its item. So both may be called from a signal handler or a finaliser that interrupts the work itself, and in a child
+    that was forked meanwhile. `work` must not raise.
     """
 
-    def __init__(self, work: Callable[[Item], None]) -> None:
-        self._work, self._items, self._lock = work, deque[Item](), threading.Lock()
+    def __init__(self, work: Callable[[Item], None], *, most_left: int = 0) -> None:
+        self._work, self._most_left = work, most_left
+        self._items, self._lock = deque[Item](), threading.Lock()
         own: weakref.ref[Turnstile[Item]] = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _renew(own))
 
     def put(self, item: Item) -> None:
         """Hands an item in."""
         self._items.append(item)
-        self._turn()
+        if not self._most_left:
+            self.turn()
+        elif len(self._items) > self._most_left:
+            self._help()
+
+    def turn(self) -> None:
+        """Does what waits, unless somebody is at it."""
+        # whoever finds the lock taken leaves; its holder looks again after it has let go
+        items = self._items
+        while items and self._lock.acquire(blocking=False):
+            try:
+                while items:
+                    self._work(items.popleft())
+            finally:
+                self._lock.release()
+
+    def _help(self) -> None:
+        if self._lock.acquire(blocking=False):
+            try:
+                for _ in range(min(_HELPED, len(self._items))):
+                    self._work(self._items.popleft())
+            finally:
+                self._lock.release()
 
     def renew(self) -> None:
         """In a child that was forked: whoever was at work is not there."""
@@ -35,23 +61,12 @@ class Turnstile(Generic[Item]):
 
     @contextmanager
     def alone(self) -> Generator[None, None, None]:
-        """Waits until nobody is at work, and lets nobody begin: for a thread that no handler interrupts."""
+        """Does what waits, and lets nobody begin meanwhile. It may wait: for a thread that no handler interrupts."""
         with self._lock:
-            self._do_all()
+            while self._items:
+                self._work(self._items.popleft())
             yield
-        self._turn()
-
-    def _turn(self) -> None:
-        # whoever finds the lock taken leaves; its holder looks again after it has let go
-        while self._items and self._lock.acquire(blocking=False):
-            try:
-                self._do_all()
-            finally:
-                self._lock.release()
-
-    def _do_all(self) -> None:
-        while self._items:
-            self._work(self._items.popleft())
+        self.turn()
 
 
 def _renew(own: "weakref.ref[Turnstile[Item]]") -> None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -23,10 +24,10 @@ NOBODY = EngineSettings(bootstrap_servers="127.0.0.1:1", prefix="t.", client_id=
 
 def test_changes_come_in_their_order_with_rising_sequences() -> None:
     outgoing = Outgoing(10)
-    outgoing.change(Heard("a", CLOSED, None))
-    outgoing.change(Heard("b", OPEN, "timeouts"))
-    outgoing.change(Heard("a", OPEN, None))
-    outgoing.change(Heard("a", OPEN, None))
+    outgoing.change(Heard("a", CLOSED, None, 0.0))
+    outgoing.change(Heard("b", OPEN, "timeouts", 0.0))
+    outgoing.change(Heard("a", OPEN, None, 0.0))
+    outgoing.change(Heard("a", OPEN, None, 0.0))
     told = outgoing.take()
     assert [(one.breaker, one.state, one.reason) for one in told] == [
         ("a", CLOSED, None),
@@ -41,7 +42,7 @@ def test_beyond_what_may_wait_changes_of_a_breaker_are_told_together_and_none_is
     outgoing = Outgoing(3)
     for number in range(101):
         for breaker in ("a", "b", "c", "d"):
-            outgoing.change(Heard(breaker, (CLOSED, OPEN)[number % 2], None))
+            outgoing.change(Heard(breaker, (CLOSED, OPEN)[number % 2], None, 0.0))
     told = outgoing.take()
     assert len(told) <= 3 + 4
     by_breaker = {name: [one for one in told if one.breaker == name] for name in "abcd"}
@@ -54,16 +55,16 @@ def test_beyond_what_may_wait_changes_of_a_breaker_are_told_together_and_none_is
 
 def test_what_has_been_taken_is_not_changed_any_more() -> None:
     outgoing = Outgoing(1)
-    outgoing.change(Heard("a", CLOSED, None))
+    outgoing.change(Heard("a", CLOSED, None, 0.0))
     (taken,) = outgoing.take()
-    outgoing.change(Heard("a", OPEN, None))
+    outgoing.change(Heard("a", OPEN, None, 0.0))
     assert (taken.state, taken.changes) == (CLOSED, 1)
     assert [one.state for one in outgoing.take()] == [OPEN]
 
 
 def test_a_sign_of_life_is_for_who_has_been_silent_and_a_later_one_replaces_it() -> None:
     outgoing = Outgoing(10)
-    outgoing.change(Heard("a", OPEN, None))
+    outgoing.change(Heard("a", OPEN, None, 0.0))
     assert len(outgoing.take()) == 1
     outgoing.signs_of_life(3_600)
     assert outgoing.take() == []
@@ -76,16 +77,16 @@ def test_a_sign_of_life_is_for_who_has_been_silent_and_a_later_one_replaces_it()
 
 def test_a_change_needs_no_sign_of_life_beside_it() -> None:
     outgoing = Outgoing(10)
-    outgoing.change(Heard("a", OPEN, None))
+    outgoing.change(Heard("a", OPEN, None, 0.0))
     outgoing.signs_of_life(0)
-    outgoing.change(Heard("a", CLOSED, None))
+    outgoing.change(Heard("a", CLOSED, None, 0.0))
     assert [one.kind for one in outgoing.take()] == [CHANGE, CHANGE]
 
 
 def test_who_is_no_more_says_good_bye_once() -> None:
     outgoing = Outgoing(10)
-    outgoing.change(Heard("a", OPEN, None))
-    outgoing.change(Heard("b", CLOSED, None))
+    outgoing.change(Heard("a", OPEN, None, 0.0))
+    outgoing.change(Heard("b", CLOSED, None, 0.0))
     outgoing.retire("a")
     outgoing.retire("a")
     outgoing.retire_all()
@@ -102,7 +103,7 @@ def test_callers_of_many_threads_lose_nothing() -> None:
 
     def flap(name: str) -> None:
         for number in range(most):
-            outgoing.change(Heard(name, (CLOSED, OPEN)[number % 2], None))
+            outgoing.change(Heard(name, (CLOSED, OPEN)[number % 2], None, 0.0))
 
     threads = [threading.Thread(target=flap, args=(f"b{number}",)) for number in range(4)]
     for thread in threads:
@@ -150,7 +151,7 @@ def test_what_an_aggregator_hears_its_publisher_hears_too() -> None:
 def test_breakers_that_come_and_go_while_nothing_is_sent_take_a_bounded_room() -> None:
     outgoing = Outgoing(10)
     for _ in range(10_000):
-        outgoing.change(Heard("a", OPEN, None))
+        outgoing.change(Heard("a", OPEN, None, 0.0))
         outgoing.retire("a")
     told = outgoing.take()
     assert len(told) <= 11
@@ -213,6 +214,58 @@ def test_what_is_handed_in_while_somebody_is_alone_is_done_when_they_leave() -> 
         assert not handing.is_alive()
         assert done == []
     assert done == [1]
+
+
+def test_what_is_left_to_a_thread_waits_for_it_and_takes_a_bounded_room() -> None:
+    done: list[int] = []
+    turnstile = Turnstile(done.append, most_left=3)
+    for number in range(3):
+        turnstile.put(number)
+    assert done == []
+    for number in range(3, 100):
+        turnstile.put(number)
+    assert 97 <= len(done) <= 100
+    turnstile.turn()
+    assert done == list(range(100))
+
+
+def test_what_an_aggregator_leaves_to_its_publisher_is_counted_before_anybody_reads_it() -> None:
+    health = HealthAggregator(HASH, publisher=BreakerPublisher(NOBODY, service="payments", constitutional_hash=HASH))
+    for number in range(2_001):
+        health.on_circuit_state_change("ledger", ("open", "closed")[number % 2])
+        if number % 500 == 0:
+            assert health.get_health_report().changes == number
+    report = health.get_health_report()
+    assert (report.changes, report.snapshot.open_breakers) == (2_000, 1)
+
+
+def test_since_is_when_it_was_said_however_late_it_is_counted() -> None:
+    now = [1_000.0]
+    heard = BreakerPublisher(NOBODY, service="payments", constitutional_hash=HASH)
+    health = HealthAggregator(HASH, publisher=heard, clock=lambda: now[0])
+    health.on_circuit_state_change("ledger", "open")
+    said, now[0] = now[0], now[0] + 3_600
+    assert health.get_health_report().since == datetime.fromtimestamp(said, UTC)
+
+
+def test_a_publisher_counts_what_is_left_to_it_whether_kafka_is_there_or_not() -> None:
+    with BreakerPublisher(NOBODY, service="payments", constitutional_hash=HASH) as publisher:
+        health, counted = HealthAggregator(HASH, publisher=publisher), threading.Event()
+        publisher.often(lambda: counted.set() if health._standing.changes else None)  # noqa: SLF001  # without asking
+        health.on_circuit_state_change("ledger", "open")
+        health.on_circuit_state_change("ledger", "closed")
+        assert counted.wait(60)
+
+
+@pytest.mark.parametrize("name", [["ledger"], None, b"ledger"])
+def test_what_is_no_name_is_no_breaker_that_could_be_removed(name: Any) -> None:  # noqa: ANN401
+    heard = BreakerPublisher(NOBODY, service="payments", constitutional_hash=HASH)
+    health = HealthAggregator(HASH, publisher=heard)
+    health.on_circuit_state_change("ledger", "open")
+    health.remove(name)
+    heard.remove(name)
+    assert [one.kind for one in heard._outgoing.take()] == [CHANGE]  # noqa: SLF001  # what waits is for its sender alone
+    assert health.get_health_report().snapshot.total_breakers == 1
 
 
 _FORKS = """

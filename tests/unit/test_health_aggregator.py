@@ -39,7 +39,11 @@ def test_or_not_where_there_is_no_event_loop() -> None:
 
 def test_a_report_says_since_when_and_what_is_not_closed() -> None:
     now = [T0]
-    health = HealthAggregator(HASH, clock=lambda: now[0])
+
+    def clock() -> float:
+        return now[0].timestamp()
+
+    health = HealthAggregator(HASH, clock=clock)
     assert health.get_health_report().since is None
     for name in ("ledger", "cards", "mail"):
         health.on_circuit_state_change(name, "closed")
