@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -38,19 +38,21 @@ async def run(settings: EngineSettings, *, messages: int, say: Callable[[str], N
     ceiling = await bare.two_hops(settings, source, messages)
     say(f"the pipeline: {WORKERS} workers, {PARTITIONS} partitions")
     samples = await decided(settings, messages)
-    rate = _rate(samples)
+    reached = rate(samples)
     resident = max(sample.resident_bytes for sample in samples) / 1024 / 1024
     return [
         Result("bare-two-hops", ceiling, "messages/s"),
-        Result("pipeline", rate, "messages/s", f"({rate / ceiling:.2f} of bare two hops)"),
+        Result("pipeline", reached, "messages/s", f"({reached / ceiling:.2f} of bare two hops)"),
         Result("memory", resident, "MiB", "RSS of a worker during pipeline"),
     ]
 
 
-async def decided(settings: EngineSettings, messages: int) -> list[Sample]:
+async def decided(
+    settings: EngineSettings, messages: int, program: Callable[[int], Sequence[str]] | None = None
+) -> list[Sample]:
     """Runs gateway and triage until so many messages are delivered, held or rejected; how far they were, and when."""
     samples: list[Sample] = []
-    async with product.running(settings, metrics_port=_FIRST_PORT) as supervisor:
+    async with product.running(settings, metrics_port=_FIRST_PORT, program=program) as supervisor:
         async with asyncio.timeout(60 + messages / 1_000):
             while not samples or samples[-1].decided < messages:
                 await asyncio.sleep(_POLL_S)
@@ -64,7 +66,7 @@ def _sample(supervisor: Supervisor) -> Sample:
     return Sample(time.perf_counter(), decided, resident)
 
 
-def _rate(samples: list[Sample]) -> float:
+def rate(samples: list[Sample]) -> float:
     """Messages a second between the first and the last moment at which more had been decided than before."""
     moving = [late for early, late in pairwise(samples) if late.decided > early.decided]
     first, last = moving[0], moving[-1]

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import urllib.request
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -45,11 +45,15 @@ async def running(
     agents: Sequence[str] = MESSAGE_AGENTS,
     workers: int = WORKERS,
     log: Path = Path(os.devnull),
+    program: Callable[[int], Sequence[str]] | None = None,
 ) -> AsyncGenerator[Supervisor, None]:
-    """The workers, from their start to their end; their ports count up from `metrics_port`, 0 takes any."""
+    """The workers, from their start to their end; their ports count up from `metrics_port`, 0 takes any.
+
+    They run `program`, else the agents' lanes.
+    """
     with log.open("ab") as opened:
         supervisor = Supervisor(
-            lane_worker(*agents),
+            program or lane_worker(*agents),
             workers=workers,
             environment=environment(settings, metrics_port=metrics_port),
             log=opened,

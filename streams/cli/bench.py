@@ -21,6 +21,7 @@ from streams.bench import pending as pending_bench
 from streams.bench import pipeline as pipeline_bench
 from streams.bench import recovery as recovery_bench
 from streams.bench import sagas as sagas_bench
+from streams.bench import trail as trail_bench
 from streams.bench.place import Say, place
 from streams.bench.result import Result
 from streams.embedded import EmbeddedKafka, EmbeddedSettings
@@ -31,6 +32,8 @@ from streams.settings import load
 _MESSAGES = 400_000
 _FORWARDED = 390_000
 _VERIFIED = 200_000
+_TRAILED = 150_000
+_ROUNDS = 5
 _SECONDS = 30.0
 _SAGAS = 1_000
 _ITEMS = 20_000
@@ -80,6 +83,19 @@ def pipeline(*, messages: int) -> None:
       acgs bench pipeline --messages 200000 | grep RESULT
     """
     _in_place(lambda settings, say: run(pipeline_bench.run(settings, messages=messages, say=say)))
+
+
+@bench.command()
+@click.option("--messages", type=click.IntRange(1_000), default=_TRAILED, show_default=True, help="In each pass.")
+@click.option("--rounds", type=click.IntRange(1), default=_ROUNDS, show_default=True, help="Passes with and without.")
+def trail(*, messages: int, rounds: int) -> None:
+    r"""What the trail costs: gateway and triage with it, and without it in a build that only this bench has.
+
+    \b
+    Example:
+      acgs bench trail --rounds 3 | grep RESULT
+    """
+    _in_place(lambda settings, say: run(trail_bench.run(settings, messages=messages, rounds=rounds, say=say)))
 
 
 @bench.command(name="audit-verify")

@@ -17,11 +17,12 @@ from aiokafka.record.default_records import DefaultRecordBase, _DefaultRecordBat
 from aiokafka.record.memory_records import MemoryRecords, _MemoryRecordsPy
 from aiokafka.record.util import decode_varint
 
-from streams.engine.records import Headers
+from streams.engine.records import Headers, ReadRecord
 
 _ESCAPED = "surrogateescape"
 _MAGIC_AT = _MemoryRecordsPy.MAGIC_OFFSET
 _BATCHES_FROM = 2
+_new = tuple.__new__
 
 _Fetched: Any = MemoryRecords
 _Unpacked: Any = fetcher.PartitionRecords
@@ -64,6 +65,20 @@ class PatientRecords(_Unpacked):  # type: ignore[misc]  # the client's class is 
     def __iter__(self) -> Iterator[Any]:
         """The records that are left; the client's own way is one more call for each."""
         return iter(self._records_iterator or ())
+
+    def _consumer_record(self, tp: Any, record: Any) -> ReadRecord:  # noqa: ANN401  # the client's
+        fields = (
+            tp.topic,
+            tp.partition,
+            record.offset,
+            record.timestamp,
+            record.key,
+            record.value,
+            tuple(record.headers),
+            record.timestamp_type,
+            record.checksum,
+        )
+        return _new(ReadRecord, fields)
 
     def _unpack_records(self) -> Iterator[Any]:
         try:

@@ -13,7 +13,7 @@ Topics = Mapping[str, Mapping[int, Sequence[Record]]]
 
 
 def record_hash(record: Record, *, with_offset: bool) -> bytes:
-    """SHA-256 over topic, partition and, of an input, offset; the number of fields, their lengths, and the fields."""
+    """SHA-256 over topic, partition and, of an input, offset; names of headers; lengths of other fields, and these."""
     topic = record.topic.encode()
     image = len(topic).to_bytes(4, "big") + topic + record.partition.to_bytes(4, "big")
     image += record.offset.to_bytes(8, "big") if with_offset else b""
@@ -21,12 +21,11 @@ def record_hash(record: Record, *, with_offset: bool) -> bytes:
 
 
 def _fields(record: Record) -> bytes:
-    fields = [record.key, record.value]
-    for name, content in record.headers:
-        fields += [name.encode("utf-8", "surrogateescape"), content]
-    numbers = [len(fields), *(-1 if field is None else len(field) for field in fields)]
-    lengths = b"".join(number.to_bytes(4, "big", signed=True) for number in numbers)
-    return lengths + b"".join(field for field in fields if field is not None)
+    names = [name.encode("utf-8", "surrogateescape") for name, _ in record.headers]
+    fields = [record.key, record.value, *(content for _, content in record.headers)]
+    image = len(names).to_bytes(4, "big") + b"".join(len(name).to_bytes(4, "big") + name for name in names)
+    image += b"".join((-1 if field is None else len(field)).to_bytes(4, "big", signed=True) for field in fields)
+    return image + b"".join(field for field in fields if field is not None)
 
 
 def digest(records: Iterable[Record], *, with_offset: bool) -> str:
