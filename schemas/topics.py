@@ -116,6 +116,9 @@ APPROVERS = "approvers"
 HEALTH_TABLE = "health-table"
 """The view that folds breaker events into health. It runs on Faust, not on lanes."""
 
+AUDITORS = "auditors"
+"""The role of whoever verifies the trail. It may read everything and write nothing."""
+
 NOTARY = "notary"
 """The process that signs checkpoints of the trail. It reads `audit` and nothing else."""
 
@@ -180,7 +183,7 @@ _SHARED = (
         contract="DeliberationVerdict",
         retention=None,
         writers=(DELIBERATOR,),
-        readers=(APPROVERS, "dashboards", "auditors"),
+        readers=(APPROVERS, "dashboards", AUDITORS),
         lane_input=False,
     ),
     Topic(
@@ -410,7 +413,7 @@ _SHARED = (
         contract="AuditRecord",
         retention=None,
         writers=("every lane",),
-        readers=("auditors", NOTARY),
+        readers=(AUDITORS, NOTARY),
         lane_input=False,
     ),
     Topic(

@@ -132,6 +132,14 @@ def _of_tools(naming: Naming) -> Iterator[_Right]:
     )
     yield _Right(OPERATORS, Kind.TOPIC, control, ("Read",), "acgs policy show")
     yield _Right(topics.APPROVERS, Kind.TOPIC, control, ("Describe", "Read"), "acgs hitl: whose account is whose")
+    yield _Right(
+        topics.AUDITORS,
+        Kind.TOPIC,
+        prefix,
+        ("Describe", "DescribeConfigs", "Read"),
+        "acgs audit, acgs receipt, acgs replay",
+        prefixed=True,
+    )
     yield from _operators_on_lanes(naming)
     yield _Right(
         INSTALLER, Kind.TOPIC, prefix, ("Create", "Describe", "DescribeConfigs"), "acgs topics create", prefixed=True

@@ -27,6 +27,7 @@ from streams.engine.records import Headers, Record
 from streams.engine.restore import read
 from streams.errors import BrokerError, InstallationError
 
+_POLL_MS = 250
 SILENT_S = 30.0
 """How long a broker may say nothing that it should say, in seconds."""
 
@@ -151,6 +152,28 @@ async def read_to_end(consumer: Consumer, partition: TopicPartition, since: int 
             heard = now
         elif now - heard > SILENT_S:
             raise TimeoutError(f"nothing more of {partition.topic}/{partition.partition} for {SILENT_S:.0f} s")
+
+
+async def record_at(settings: EngineSettings, partition: TopicPartition, offset: int) -> Record | None:
+    """The committed record at an offset, None if there is none.
+
+    Raises:
+        BrokerError: the broker cannot be reached or refuses.
+    """
+    async with reading(settings) as consumer:
+        consumer.assign([partition])
+        begin = (await consumer.beginning_offsets([partition]))[partition]
+        end = (await consumer.end_offsets([partition]))[partition]
+        if not begin <= offset < end:
+            return None
+        consumer.seek(partition, offset)
+        until = time.monotonic() + SILENT_S
+        while await consumer.position(partition) <= offset and time.monotonic() < until:
+            for record in (await consumer.getmany(partition, timeout_ms=_POLL_MS, max_records=1)).get(partition, []):
+                return record if record.offset == offset else None
+        if await consumer.position(partition) <= offset:
+            raise TimeoutError(f"{partition.topic}/{partition.partition}/{offset} does not come")
+        return None
 
 
 @asynccontextmanager

@@ -1,19 +1,17 @@
 """Dead letters: which are unresolved, and their redriving or discarding, each in one transaction."""
 
-import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from schemas import topics
 from streams.agents.naming import Naming
-from streams.broker import SILENT_S, Outgoing, reading, records_of, require_topics, write_once
+from streams.broker import Outgoing, record_at, records_of, require_topics, write_once
 from streams.engine import client, dead_letters, digest
-from streams.engine.client import EngineSettings, TopicPartition
+from streams.engine.client import EngineSettings
 from streams.engine.dead_letters import DeadLetter, Kind, resolution_headers, resolution_of
 from streams.engine.records import Headers, Record
 from streams.errors import StreamsError
 
-_POLL_MS = 250
 _AT_ONCE = 100
 """Letters in one transaction: it must end within its timeout."""
 
@@ -204,23 +202,6 @@ async def source_of(settings: EngineSettings, letter: Letter) -> Record | None:
     """
     topic, partition, offset = letter.letter.topic, letter.letter.partition, letter.letter.offset
     await require_topics(settings, [topic])
-    found = await _record_at(settings, client.topic_partition(topic, partition), offset)
+    found = await record_at(settings, client.topic_partition(topic, partition), offset)
     is_other = found is not None and letter.digest is not None and digest.of_bytes(found.value or b"") != letter.digest
     return None if is_other else found
-
-
-async def _record_at(settings: EngineSettings, partition: TopicPartition, offset: int) -> Record | None:
-    async with reading(settings) as consumer:
-        consumer.assign([partition])
-        begin = (await consumer.beginning_offsets([partition]))[partition]
-        end = (await consumer.end_offsets([partition]))[partition]
-        if not begin <= offset < end:
-            return None
-        consumer.seek(partition, offset)
-        until = time.monotonic() + SILENT_S
-        while await consumer.position(partition) <= offset and time.monotonic() < until:
-            for record in (await consumer.getmany(partition, timeout_ms=_POLL_MS, max_records=1)).get(partition, []):
-                return record if record.offset == offset else None
-        if await consumer.position(partition) <= offset:
-            raise TimeoutError(f"{partition.topic}/{partition.partition}/{offset} does not come")
-    return None

@@ -40,6 +40,7 @@ _WHEELS = "acgs_streams-*.whl"
 _LINE_LIMIT = 1 << 30
 _INSTALLED_WITHIN_S = 600
 _ENDS_WITHIN_S = 5.0
+_ANSWERS_WITHIN_S = 120.0
 
 
 class ReleaseError(StreamsError):
@@ -125,7 +126,7 @@ class Release:
 
     @classmethod
     async def open(cls, lane: Subject, python: Path) -> "Release":
-        """Starts the process.
+        """Starts the process. One that leaves a question without an answer for two minutes is ended.
 
         Raises:
             ReleaseError: it does not answer.
@@ -223,11 +224,16 @@ class Release:
         if process.stdin is None or process.stdout is None:
             raise ReleaseError("the process of the other release has no pipes")
         try:
-            process.stdin.write(orjson.dumps(request) + b"\n")
-            await process.stdin.drain()
-            line = await process.stdout.readline()
-        except OSError as error:
-            raise ReleaseError(f"the other release has ended: {error}") from error
+            async with asyncio.timeout(_ANSWERS_WITHIN_S):
+                process.stdin.write(orjson.dumps(request) + b"\n")
+                await process.stdin.drain()
+                line = await process.stdout.readline()
+        except TimeoutError as error:
+            with suppress(ProcessLookupError):
+                process.kill()  # what it would say later is an answer to something else
+            raise ReleaseError(f"the other release did not answer within {_ANSWERS_WITHIN_S:.0f} s") from error
+        except (OSError, ValueError) as error:
+            raise ReleaseError(f"the other release has ended, or says too much: {error}") from error
         if not line:
             raise ReleaseError("the other release has ended without an answer")
         answer = _object(line)

@@ -1,32 +1,22 @@
 """The command `acgs`: its groups, its global options, and how its failures are told."""
 
 import contextlib
-import importlib
 import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import click
 
+from streams.cli.lazy import Entry, LazyGroup
 from streams.cli.output import OutputClosed, clean
 from streams.errors import SettingsError, StreamsError
 
 INTERRUPTED: Final = 130
 PIPE_CLOSED: Final = 141
 USAGE: Final = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A command that is imported when it is used: where it is, and its line in the overview."""
-
-    module: str
-    attribute: str
-    says: str
 
 
 SECTIONS: Final[dict[str, dict[str, Entry]]] = {
@@ -98,28 +88,11 @@ class Misconfigured(Failure):
     exit_code = USAGE
 
 
-class Acgs(click.Group):
-    """The root group: imports a command when it is used, and turns expected errors into messages and exit codes."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Every command, in the order of the overview."""
-        del ctx
-        return list(ENTRIES)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Imports a command."""
-        del ctx
-        entry = ENTRIES.get(cmd_name)
-        if entry is None:
-            return None
-        command = getattr(importlib.import_module(entry.module), entry.attribute)
-        if not isinstance(command, click.Command):
-            raise TypeError(f"{entry.module}.{entry.attribute} is no command")
-        _mark_paragraphs(command)
-        return command
+class Acgs(LazyGroup):
+    """The root group: shows its commands in sections, and turns expected errors into messages and exit codes."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The overview, in sections and without importing a command."""
+        """The overview, in sections."""
         del ctx
         width = max(map(len, ENTRIES))
         for title, entries in SECTIONS.items():
@@ -149,13 +122,6 @@ class Acgs(click.Group):
             if failure := _as_failure(error):
                 raise failure from error
             raise
-
-
-def _mark_paragraphs(command: click.Command) -> None:
-    r"""Makes the `\b` of raw docstrings click's own mark for a paragraph that is not to be wrapped again."""
-    command.help = (command.help or "").replace("\\b\n", "\b\n")
-    for child in getattr(command, "commands", {}).values():
-        _mark_paragraphs(child)
 
 
 _EXPECTED: Final = (
@@ -220,7 +186,11 @@ Kafka that 'acgs kafka start' runs on this machine. Every setting is an ACGS_...
 
 
 @click.group(
-    "acgs", cls=Acgs, help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}
+    "acgs",
+    cls=Acgs,
+    entries=ENTRIES,
+    help=HELP,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."

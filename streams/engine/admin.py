@@ -9,7 +9,13 @@ from typing import Any, Self
 import aiokafka.admin
 from aiokafka.admin import NewTopic as _KafkaNewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import (
+    KafkaError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from streams.engine.client import EngineSettings, tune
 from streams.engine.errors import ConfigurationError
@@ -21,6 +27,7 @@ _NewTopic: Any = _KafkaNewTopic
 
 _POLL_S = 0.05
 _VISIBLE_WITHIN_S = 30
+_MAX_BYTES = "max.message.bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +117,7 @@ class Admin:
                 await asyncio.sleep(_POLL_S)
 
     async def configurations(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
-        """The settings of topics, as the broker has them now."""
+        """The settings of topics, as the broker has them now; none of a topic of which it may not tell them."""
         if not names:
             return {}
         responses = await self._client.describe_configs([_Resource(ConfigResourceType.TOPIC, name) for name in names])
@@ -129,11 +136,15 @@ class Admin:
 
         Raises:
             ConfigurationError: a topic does not exist.
+            TopicAuthorizationFailedError: the broker does not tell the limits of one (right DescribeConfigs).
         """
         existing = await self.topics()
         missing = sorted(name for name in names if name not in existing)
         if missing:
             raise ConfigurationError(f"topics are missing on the broker: {', '.join(missing)}; create them first")
         configured = await self.configurations(names)
-        limits = {name: int(settings["max.message.bytes"]) for name, settings in configured.items()}
+        untold = [name for name in names if _MAX_BYTES not in configured.get(name, {})]
+        if untold:
+            raise TopicAuthorizationFailedError(f"DescribeConfigs of {', '.join(untold)}")
+        limits = {name: int(settings[_MAX_BYTES]) for name, settings in configured.items()}
         return Bounds({name: existing[name] for name in names}, limits)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from tests.support.product import UNKNOWN_TOOL, encoded
 from tests.support.recorded import copy_of
 from tests.support.recovered import PROBE, rule
 from tests.support.recovering import breakers, recovering, until
+from tests.support.trail import record_hash
 
 TWO = 2
 Auditing = Callable[[EngineSettings], Awaitable[Verdict]]
@@ -129,3 +131,28 @@ async def test_the_command_says_what_it_verified_and_what_retention_has_left(set
     assert document["verdict"] == "unverifiable"
     assert [one["kind"] for one in document["not_verified"]] == ["inputs-deleted"]
     assert document["differences"] == []
+
+
+async def test_a_record_that_is_to_be_erased_leaves_hashes_that_prove_the_rest_of_its_turn(
+    settings: EngineSettings, tmp_path: Path
+) -> None:
+    await some_traffic(settings)
+    acgs, topic = Acgs(settings), f"{settings.prefix}{topics.IN_MESSAGES}"
+    record = next(one for one in (await read_topics(settings, [topic]))[topic][0] if one.offset == 0)
+    said = await acgs("audit", "hashes", f"{topic}/0/0")
+    assert said.code == 0, said.out
+    left = json.loads(said.out)
+    assert left["input_hash"] == record_hash(record, with_offset=True).hex()
+    assert left["output_hash"] == record_hash(record, with_offset=False).hex()
+    (tmp_path / "erased.jsonl").write_text(said.out)
+    verified = await acgs("audit", "verify", "--json", "--erased", str(tmp_path / "erased.jsonl"))
+    assert verified.code == 3
+    assert [one["kind"] for one in json.loads(verified.out)["not_verified"]] == ["erased"]
+    for place, says in (
+        (f"{topic}/0/999999", "there is no record at"),
+        (f"{topic}/99/0", "there is no record at"),
+        (f"{topic}/0", "is no place of a record: TOPIC/PARTITION/OFFSET"),
+        ("nowhere/0/0", "nowhere"),
+    ):
+        refused = await acgs("audit", "hashes", place)
+        assert (refused.code, says in refused.err) == (1, True)

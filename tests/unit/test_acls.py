@@ -36,6 +36,14 @@ def test_the_notary_reads_the_trail_and_nothing_else() -> None:
     assert [(acl.kind, acl.name, acl.operations) for acl in own] == [(Kind.TOPIC, "acgs.audit", ("Describe", "Read"))]
 
 
+def test_auditors_read_everything_and_write_nothing() -> None:
+    own = [acl for acl in FOUND if acl.principal == f"User:{topics.AUDITORS}"]
+    assert not [acl for acl in own if "Write" in acl.operations]
+    every = [topic.name for topic in topics.catalogue()]
+    for operation in ("Read", "DescribeConfigs"):
+        assert all(may(f"User:{topics.AUDITORS}", operation, f"acgs.{name}") for name in every)
+
+
 def test_only_lanes_and_named_tools_have_transactional_ids() -> None:
     holders = {acl.principal for acl in FOUND if acl.kind is Kind.TRANSACTIONAL_ID}
     assert holders <= LANES | TOOLS

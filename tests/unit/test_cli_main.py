@@ -157,6 +157,6 @@ class Failing(Acgs):
 
 
 def test_what_somebody_else_wrote_does_nothing_on_the_terminal_when_an_error_names_it() -> None:
-    told = CliRunner().invoke(Failing("acgs"), ["anything"])
+    told = CliRunner().invoke(Failing("acgs", entries={}), ["anything"])
     assert told.exit_code == 1
     assert "item \\x1b]0;owned\\x07\\x1b[2J is not there.\n  acgs deliberation list" in told.output

@@ -1,5 +1,6 @@
 """Turns of another decision_version are taken again by the release that has it, from a wheel in a folder."""
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -107,6 +108,20 @@ async def test_a_release_that_does_not_answer_leaves_its_turns_unverified(tmp_pa
     verdict = await audited(lanes.topics, lanes.agents, pythons={(topics.TRIAGE, 2): mute})
     assert not verdict.findings.differences()
     assert Open.OTHER_RELEASE in verdict.findings.first
+
+
+async def test_a_release_that_never_answers_does_not_hold_the_audit_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releases, "_ANSWERS_WITHIN_S", 0.2)
+    lanes = record(second=1_001)
+    silent = tmp_path / "silent"
+    silent.write_text("#!/bin/sh\nexec sleep 600\n")
+    silent.chmod(0o755)
+    async with asyncio.timeout(60):
+        verdict = await audited(lanes.topics, lanes.agents, pythons={(topics.TRIAGE, 2): silent})
+    assert not verdict.findings.differences()
+    assert "did not answer" in verdict.findings.first[Open.OTHER_RELEASE].words
 
 
 def test_a_folder_without_a_release_and_a_wheel_that_is_none_are_told(tmp_path: Path) -> None:

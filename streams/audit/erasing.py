@@ -1,0 +1,52 @@
+"""The hashes that records leave: to be taken before the records are erased."""
+
+import re
+from collections.abc import Sequence
+
+from schemas.audit import ErasedRecord
+from streams.audit.erased import ErasedError
+from streams.broker import record_at, require_topics
+from streams.engine import client, digest
+from streams.engine.client import EngineSettings
+from streams.engine.records import Record
+
+_PLACE = re.compile(r"(.+)/(\d{1,9})/(\d{1,18})")
+
+
+async def hashes_of(settings: EngineSettings, places: Sequence[str]) -> list[ErasedRecord]:
+    """What each record at a place, `topic/partition/offset`, leaves when it is erased.
+
+    Raises:
+        ErasedError: one is no place, or no committed record is there.
+        InstallationError: a topic is not there.
+        BrokerError: the broker cannot be reached or refuses.
+    """
+    found = [_PLACE.fullmatch(place) for place in places]
+    counts = await require_topics(settings, sorted({one[1] for one in found if one is not None}))
+    hashes: list[ErasedRecord] = []
+    for place, one in zip(places, found, strict=True):
+        if one is None:
+            raise ErasedError(f"{place!a} is no place of a record: TOPIC/PARTITION/OFFSET")
+        topic, partition, offset = one[1], int(one[2]), int(one[3])
+        is_there = partition < counts[topic]
+        record = await record_at(settings, client.topic_partition(topic, partition), offset) if is_there else None
+        if record is None:
+            raise ErasedError(f"there is no record at {place}: it was erased before, never committed, or is a marker")
+        hashes.append(_of(record))
+    return hashes
+
+
+def _of(record: Record) -> ErasedRecord:
+    prefix = digest.partition_prefix(record.topic, record.partition)
+    try:
+        read = digest.input_hash(prefix, record)
+        written = digest.sha256(digest.output_image(prefix, record.key, record.headers, record.value)).hex()
+    except UnicodeEncodeError:  # no lane writes such a record
+        read, written = digest.unreadable_hash(prefix, record), None
+    return ErasedRecord(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        input_hash=read.hex(),
+        output_hash=written,
+    )

@@ -1,0 +1,27 @@
+"""`acgs audit hashes`: what a record leaves when it is erased."""
+
+import click
+
+from streams.audit.erasing import hashes_of
+from streams.cli.output import write_line
+from streams.cli.session import settings
+from streams.loop import run
+
+
+@click.command()
+@click.argument("places", nargs=-1, required=True, metavar="TOPIC/PARTITION/OFFSET...")
+def hashes(*, places: tuple[str, ...]) -> None:
+    r"""Print the hashes of records that are to be erased, for `acgs audit verify --erased`.
+
+    Run it before the records are erased, and keep what it prints: one JSON object a record. Afterwards nobody can make
+    it, and the turns that read or wrote the records could not be proven. A hash does not tell what was in its record,
+    but lets whoever guesses it know that they were right.
+
+    \b
+    Example:
+      acgs audit hashes acgs.in.messages/0/41 acgs.deliveries/1/17 >> erased.jsonl
+      acgs audit verify --erased erased.jsonl
+    """
+    engine = settings().engine(client_id="acgs-audit")
+    for one in run(hashes_of(engine, places)):
+        write_line(one.model_dump_json(exclude_none=True))
