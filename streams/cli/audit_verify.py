@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,14 +16,14 @@ from streams.audit.releases import Pythons, install
 from streams.audit.report import Window
 from streams.audit.running import Progress, Selection, run
 from streams.audit.verdict import Verdict
-from streams.cli.output import clean, count, say, screen, show_table, tell, write_line
+from streams.cli.output import clean, count, say, show_table, tell, write_line
+from streams.cli.progress import bar
 from streams.cli.session import settings
 from streams.cli.times import moment
 from streams.engine.worker import settle_garbage
 from streams.notary import settings as notary_settings
 from streams.notary.chain import by_id
 
-OnProgress = Callable[[Progress], None]
 STYLES = {0: "bold green", 1: "bold red", 3: "bold yellow"}
 
 
@@ -111,9 +111,13 @@ def verify(
     settle_garbage()
     erased = NOTHING if erased_list is None else read_list(erased_list)
     checkpoints = _checkpoints(files, public_keys)
-    with _installed(releases) as pythons, _progress() as on_progress:
+    with _installed(releases) as pythons, bar("verifying lanes") as on_progress:
         selection = Selection(agents, lanes, Window(since, until), erased, pythons)
-        verdict = run(settings(), selection, workers, on_progress, checkpoints)
+
+        def on_turns(told: Progress) -> None:
+            on_progress(told.lanes_done, told.lanes, count(told.turns, "turn"))
+
+        verdict = run(settings(), selection, workers, on_turns, checkpoints)
     if as_json:
         write_line(json.dumps(verdict.document()))
     else:
@@ -152,23 +156,6 @@ def _installed(releases: Path | None) -> Generator[Pythons, None, None]:
         return
     with tempfile.TemporaryDirectory(prefix="acgs-releases-") as folder:
         yield install(releases, Path(folder), tell)
-
-
-@contextmanager
-def _progress() -> Generator[OnProgress, None, None]:
-    """A bar on a terminal, nothing in a pipe."""
-    console = screen(stderr=True)
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415  # only with a bar
-
-    columns = TextColumn("verifying lanes"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[turns]}")
-    with Progress(*columns, console=console, transient=True) as bars:
-        task = bars.add_task("verifying", total=None, turns="")
-        yield lambda told: bars.update(
-            task, total=told.lanes, completed=told.lanes_done, turns=count(told.turns, "turn")
-        )
 
 
 def _show(verdict: Verdict) -> None:

@@ -1,8 +1,7 @@
 """`acgs replay`: a policy tried on past traffic, before it is in force."""
 
 import json
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ import click
 from schemas.policy import Policy
 from schemas.score import display
 from streams.cli.confirm import confirmed
-from streams.cli.output import clean, count, iso, say, screen, show_table, tell, write_line
+from streams.cli.output import clean, count, iso, say, show_table, tell, write_line
 from streams.cli.policy_file import read_policy
+from streams.cli.progress import OnProgress, bar
 from streams.cli.session import engine, settings, wait_for
 from streams.cli.times import time_option
 from streams.control import in_force
@@ -27,7 +27,6 @@ from streams.replay.prefixes import require_apart
 from streams.replay.running import Order
 from streams.replay.running import replay as make
 
-OnProgress = Callable[[int, int], None]
 _CLIENT = "replay"
 
 
@@ -96,7 +95,7 @@ def replay(
 def _made(live: EngineSettings, order: Order, policy: Policy | None, *, next_epoch: bool) -> tuple[Marker, Finish]:
     begun = False
 
-    def on_begun(told: OnProgress) -> OnProgress:
+    def on_begun(told: OnProgress) -> Callable[[int, int], None]:
         def note(done: int, total: int) -> None:
             nonlocal begun
             begun = True
@@ -111,7 +110,7 @@ def _made(live: EngineSettings, order: Order, policy: Policy | None, *, next_epo
             chosen = policy.model_copy(update={"epoch": current.policy.epoch + 1 if current else 1})
         return await make(live, order, chosen, on_begun(on_progress))
 
-    with _progress("replaying inputs") as on_progress:
+    with bar("replaying inputs") as on_progress:
         try:
             return wait_for(numbered())
         except BaseException:
@@ -165,7 +164,7 @@ def diff(prefix: str, *, as_json: bool) -> None:
       acgs replay diff try-1.
       acgs replay diff try-1. --json | jq '.changes[] | {kind, count}'
     """
-    with _progress("comparing records") as on_progress:
+    with bar("comparing records") as on_progress:
         found = wait_for(difference(engine(_CLIENT), prefix, on_progress))
     if as_json:
         write_line(json.dumps(found.document()))
@@ -249,17 +248,3 @@ def _why(document: dict[str, Any]) -> str:
             " -> ".join("none" if one is None else f"{one[1]} of {', '.join(one[2])} ({one[0]})" for one in terms)
         )
     return "; ".join(said) or "-"
-
-
-@contextmanager
-def _progress(words: str) -> Generator[OnProgress, None, None]:
-    """A bar on a terminal, nothing in a pipe."""
-    console = screen(stderr=True)
-    if not console.is_terminal:
-        yield lambda _, __: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415  # only with a bar
-
-    with Progress(TextColumn(words), BarColumn(), MofNCompleteColumn(), console=console, transient=True) as bars:
-        task = bars.add_task(words, total=None)
-        yield lambda done, total: bars.update(task, total=total, completed=done)

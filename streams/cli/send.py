@@ -1,8 +1,7 @@
 """`acgs send`: publish messages from a file."""
 
 import sys
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import click
@@ -12,7 +11,8 @@ from schemas import topics
 from schemas.errors import SchemaError
 from streams.agents.naming import Naming
 from streams.cli.operator_session import key_of, sender_key_option
-from streams.cli.output import say, screen, tell
+from streams.cli.output import say, tell
+from streams.cli.progress import bar
 from streams.cli.session import engine, wait_for
 from streams.control import accepted_hash
 from streams.engine.client import EngineSettings
@@ -23,8 +23,6 @@ from streams.sending import Sent, Unsent
 from streams.sending import send as send_lines
 
 _SHOWN_FAILURES = 20
-
-OnProgress = Callable[[Sent], None]
 
 
 @click.command()
@@ -121,14 +119,18 @@ def _send(
 ) -> None:
     progress, failures = Sent(), _Failures()
     try:
-        with _shown_progress(size) as on_progress:
+        with bar("sending", counts=False, times=True) as on_progress:
+
+            def on_sent(sent: Sent) -> None:
+                on_progress(sent.read, size, f"{sent.sent:,} sent, {sent.failed:,} failed")
+
             sending = send_lines(
                 settings,
                 Naming(settings.prefix).topic(topic),
                 _first(lines, limit),
                 rate=rate,
                 on_unsent=failures.tell,
-                on_progress=on_progress,
+                on_progress=on_sent,
                 progress=progress,
                 key=key,
             )
@@ -165,22 +167,3 @@ class _Failures:
         """Tells how many were not told."""
         if self._count > _SHOWN_FAILURES:
             tell(f"... and {self._count - _SHOWN_FAILURES} more lines", "red")
-
-
-@contextmanager
-def _shown_progress(size: int | None) -> Generator[OnProgress, None, None]:
-    """A bar on a terminal, of bytes read or without an end; nothing in a pipe."""
-    console = screen(stderr=True)
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415  # only with a bar
-
-    columns = (TextColumn("sending"), BarColumn(), TextColumn("{task.fields[told]}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
-        task = bars.add_task("sending", total=size, told="")
-
-        def on_progress(sent: Sent) -> None:
-            bars.update(task, completed=sent.read, told=f"{sent.sent:,} sent, {sent.failed:,} failed")
-
-        yield on_progress

@@ -1,13 +1,13 @@
 """`acgs workflow retry`: one node, or every parked one of many workflows."""
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import click
 
 from schemas.workflow import WorkflowEvent, WorkflowStatus
 from streams.cli.confirm import confirmed
-from streams.cli.output import clean, count, say, screen, show_table
+from streams.cli.output import clean, count, say, show_table
+from streams.cli.progress import bar
 from streams.cli.session import engine, wait_for
 from streams.cli.workflow_orders import order_node, version_option
 from streams.cli.workflow_session import Asker, opened, reason_option, told_mistakes, with_operator
@@ -75,7 +75,11 @@ def _retry_all(asker: Asker, selection: Selection, reason: str, *, yes: bool) ->
     _show(found)
     if not yes:
         confirmed(f"Retry every parked or blocked node of {count(len(found), 'workflow')}?")
-    with told_mistakes(), _progress(len(found)) as on_done:
+    with told_mistakes(), bar("retrying") as on_progress:
+
+        def on_done(so_far: Retried) -> None:
+            on_progress(so_far.done, len(found))
+
         told = wait_for(_retried(settings, asker, found, reason, on_done))
     _conclude(told)
 
@@ -95,20 +99,6 @@ async def _retried(
 ) -> Retried:
     async with opened(settings, asker, found[0].tenant_id) as client:
         return await retry_all(client, found, reason, on_done)
-
-
-@contextmanager
-def _progress(total: int) -> Generator[OnDone, None, None]:
-    """A bar on a terminal, nothing in a pipe."""
-    console = screen(stderr=True)
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415  # only with a bar
-
-    with Progress(TextColumn("retrying"), BarColumn(), MofNCompleteColumn(), console=console, transient=True) as bars:
-        task = bars.add_task("retrying", total=total)
-        yield lambda told: bars.update(task, completed=told.done)
 
 
 def _conclude(told: Retried) -> None:
