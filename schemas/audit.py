@@ -1,8 +1,8 @@
 """The audit record: what one turn of one lane read, wrote and decided by."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from schemas.model import Contract, Name, Sha256
 
@@ -84,3 +84,9 @@ class ErasedRecord(Contract):
     offset: Count
     input_hash: Sha256 | None = None
     output_hash: Sha256 | None = None
+
+    @model_validator(mode="after")
+    def _has_a_hash(self) -> Self:
+        if self.input_hash is None and self.output_hash is None:
+            raise ValueError("it has left no hash: input_hash, output_hash or both")
+        return self

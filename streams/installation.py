@@ -1,6 +1,6 @@
 """An installation's topics: made from the catalogue, and compared with it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 from schemas import topics
 from schemas.topics import Topic
 from streams.agents.naming import Naming
-from streams.broker import Outgoing, reading, records_of, write_once
+from streams.broker import Outgoing, reading, records_of, told_errors, write_once
 from streams.engine import client
 from streams.engine.admin import Admin, NewTopic
 from streams.engine.client import EngineSettings
@@ -52,8 +52,13 @@ class Installation:
 
         Raises:
             InstallationError: the broker refuses, or a topic has another partition count.
+            BrokerError: the broker cannot be reached.
         """
         wanted = {self._naming.topic(topic.name): topic for topic in named.catalogue()}
+        with told_errors(self._settings):
+            return await self._create(wanted)
+
+    async def _create(self, wanted: Mapping[str, Topic]) -> Created:
         async with Admin(self._settings) as admin:
             existing = await admin.topics()
             missing = [name for name in wanted if name not in existing]

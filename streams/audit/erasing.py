@@ -3,7 +3,9 @@
 import re
 from collections.abc import Sequence
 
+from schemas import topics
 from schemas.audit import ErasedRecord
+from streams.agents.naming import Naming
 from streams.audit.erased import ErasedError
 from streams.broker import record_at, require_topics
 from streams.engine import client, digest
@@ -17,17 +19,22 @@ async def hashes_of(settings: EngineSettings, places: Sequence[str]) -> list[Era
     """What each record at a place, `topic/partition/offset`, leaves when it is erased.
 
     Raises:
-        ErasedError: one is no place, or no committed record is there.
+        ErasedError: one is no place, no committed record is there, or it is of a trail or a changelog, of which nothing
+            can be erased.
         InstallationError: a topic is not there.
         BrokerError: the broker cannot be reached or refuses.
     """
     found = [_PLACE.fullmatch(place) for place in places]
+    naming = Naming(settings.prefix)
+    kept = {naming.topic(topics.AUDIT), *(naming.own(agent).changelog for agent in topics.LANE_AGENTS)}
     counts = await require_topics(settings, sorted({one[1] for one in found if one is not None}))
     hashes: list[ErasedRecord] = []
     for place, one in zip(places, found, strict=True):
         if one is None:
             raise ErasedError(f"{place!a} is no place of a record: TOPIC/PARTITION/OFFSET")
         topic, partition, offset = one[1], int(one[2]), int(one[3])
+        if topic in kept:
+            raise ErasedError(f"{place}: of a trail or a changelog nothing can be erased, and be proven afterwards")
         is_there = partition < counts[topic]
         record = await record_at(settings, client.topic_partition(topic, partition), offset) if is_there else None
         if record is None:

@@ -84,6 +84,7 @@ class LaneAudit:
             following = await anext(trail, None)
             await self._take(entry, following, end)
             self._report.turns += 1
+            self._report.before += not lane.window.has(entry.at_ms)
             if self._report.turns % _SAYS_EVERY == 0:
                 self._on_turns(_SAYS_EVERY)
                 await asyncio.sleep(0)

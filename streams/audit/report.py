@@ -29,14 +29,16 @@ class Window:
 class LaneReport:
     """What came of one lane. `verified` are turns of which everything was compared and the same.
 
-    `claims` are the records found that its turns wrote, `unresolved` how many it wrote that were not looked for,
-    `present` the records of all writers that were seen on the way, `trail` how many audit records, those of other lanes
-    among them. `erased` are the offsets of erased records that its turns wrote.
+    `before` are turns that stand before the window: their chain was verified, and not all else. `claims` are the
+    records found that its turns wrote, `unresolved` how many it wrote that were not looked for, `present` the records
+    of all writers that were seen on the way, `trail` how many audit records, those of other lanes among them. `erased`
+    are the offsets of erased records that its turns wrote.
     """
 
     agent: str
     lane: int
     turns: int = 0
+    before: int = 0
     trail: int = 0
     verified: int = 0
     decisions: int = 0

@@ -28,6 +28,11 @@ class Verdict:
         return sum(lane.turns for lane in self.lanes)
 
     @property
+    def before(self) -> int:
+        """Turns of them that stand before those that were asked for."""
+        return sum(lane.before for lane in self.lanes)
+
+    @property
     def verified(self) -> int:
         """Turns of which everything was compared and is the same."""
         return sum(lane.verified for lane in self.lanes)
@@ -97,6 +102,7 @@ class Verdict:
             "says": self.words,
             "lanes": len(self.lanes),
             "turns": self.turns,
+            "turns_before_from": self.before,
             "turns_verified": self.verified,
             "decisions_verified": self.decisions,
             "records_accounted_for": self.accounted,

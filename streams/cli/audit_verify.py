@@ -167,15 +167,20 @@ def _show(verdict: Verdict) -> None:
             _show_findings(title, found, verdict)
     lanes = sum(1 for lane in verdict.lanes if lane.turns)
     say(
-        f"{count(verdict.decisions, 'input record')} in {verdict.verified:,} of {count(verdict.turns, 'turn')} "
-        f"of {count(lanes, 'lane')} came out as recorded."
+        f"{count(verdict.decisions, 'input record')} in {verdict.verified:,} of "
+        f"{count(verdict.turns - verdict.before, 'turn')} of {count(lanes, 'lane')} came out as recorded."
     )
-    if verdict.accounted is not None and not verdict.findings.differences():
+    if verdict.before:
+        say(f"{count(verdict.before, 'turn')} before --from: the chain was verified, and not all else.")
+    if verdict.accounted is None:
+        say("Records that no turn wrote were not looked for: --agent, --lane, --from or --to leaves turns out.")
+    elif not verdict.findings.differences():
         say(f"{count(verdict.accounted, 'record')} on the topics that only lanes write: each has its turn.")
     if verdict.anchor is not None and verdict.is_anchored:
+        after = f"; {count(verdict.turns_after, 'turn')} came after the last checkpoint: consistent, not anchored yet"
         say(
-            f"{count(verdict.anchored, 'input record')} of these {'is' if verdict.anchored == 1 else 'are'} anchored; "
-            f"{count(verdict.turns_after, 'turn')} came after the last checkpoint: consistent, not anchored yet."
+            f"{count(verdict.anchored, 'input record')} of these {'is' if verdict.anchored == 1 else 'are'} anchored"
+            f"{after if verdict.turns_after else ''}."
         )
     say(f"{verdict.words}.", STYLES[verdict.exit_code])
 

@@ -25,7 +25,7 @@ from streams.demonstrations import sagas as saga_demonstration
 from streams.demonstrations.messages import Demonstration, result_line
 from streams.embedded import EmbeddedKafka, EmbeddedSettings
 from streams.engine.client import EngineSettings
-from streams.errors import SettingsError
+from streams.errors import BrokerError, SettingsError
 from streams.installation import Installation
 from streams.notary import settings as notary_settings
 from streams.notary.errors import RefusedError
@@ -248,7 +248,13 @@ async def _install(wanted: _Wanted, engine: EngineSettings, show: Show) -> bool:
     """Makes what is missing; returns whether the approvers of the sample may decide here."""
     settings = wanted.settings
     installation = Installation(engine, partitions=settings.partitions, replication=settings.replication)
-    created = await installation.create()
+    try:
+        created = await installation.create()
+    except BrokerError as error:
+        if wanted.is_ours:
+            raise
+        own = "'acgs dev' uses the broker that is set; without ACGS_KAFKA_BOOTSTRAP_SERVERS it starts one of its own"
+        raise BrokerError(f"{error}. {own}") from error
     show.step(f"topics: {len(created.made)} made, {len(created.existed)} there")
     if created.lost:
         raise SettingsError(f"the changelog of {', '.join(created.lost)} is gone: 'acgs status' says what to do")

@@ -10,7 +10,6 @@ from schemas import topics as catalogue
 from schemas.topics import Topic
 from streams.acls import Acl, acls, command, roles
 from streams.agents.naming import Naming
-from streams.broker import told_errors
 from streams.cli.output import clean, length, say, screen, show_table, size, tell, text, write_line
 from streams.cli.session import settings, wait_for
 from streams.engine.client import EngineSettings
@@ -77,9 +76,8 @@ def create(tenants: tuple[str, ...], queues: tuple[str, ...]) -> None:
 
 async def _create(found: Settings, engine: EngineSettings, named: Named) -> Created:
     known = await named_in_force(engine)
-    with told_errors(engine):
-        installation = Installation(engine, partitions=found.partitions, replication=found.replication)
-        return await installation.create(known.and_also(named))
+    installation = Installation(engine, partitions=found.partitions, replication=found.replication)
+    return await installation.create(known.and_also(named))
 
 
 def _warn_of_lost(created: Created, found: Settings) -> None:

@@ -153,6 +153,8 @@ async def test_a_record_that_is_to_be_erased_leaves_hashes_that_prove_the_rest_o
         (f"{topic}/99/0", "there is no record at"),
         (f"{topic}/0", "is no place of a record: TOPIC/PARTITION/OFFSET"),
         ("nowhere/0/0", "nowhere"),
+        (f"{settings.prefix}audit/0/0", "of a trail or a changelog nothing can be erased"),
+        (f"{settings.prefix}triage.changelog/0/0", "of a trail or a changelog nothing can be erased"),
     ):
         refused = await acgs("audit", "hashes", place)
         assert (refused.code, says in refused.err) == (1, True)

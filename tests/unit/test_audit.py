@@ -182,7 +182,7 @@ async def test_it_begins_in_the_middle_of_time_with_the_state_of_that_time(delib
     middle = T0 + 30 * 3_600_000
     verdict = await verdict_on(deliberation, window=Window(since_ms=middle))
     assert kinds(verdict) == set()
-    assert 0 < verdict.verified < verdict.turns
+    assert 0 < verdict.verified == verdict.turns - verdict.before < verdict.turns
     before = await verdict_on(deliberation, window=Window(until_ms=middle))
     assert kinds(before) == set()
     assert before.turns < verdict.turns
@@ -592,7 +592,7 @@ async def test_a_window_of_a_lane_without_rows_begins_where_it_begins(spine: Rec
     begins = {(INSIDE, 0): min(part.from_ for part in first.inputs if part.topic == INSIDE)}
     verdict = await audited(spine.topics, [spine.agents[1]], begins=begins, window=Window(since_ms=since))
     assert kinds(verdict) == set()
-    assert verdict.lanes[0].verified == len(at) - 5
+    assert (verdict.lanes[0].before, verdict.lanes[0].verified) == (5, len(at) - 5)
 
 
 async def test_a_position_that_an_operator_accepted_is_told_apart_and_the_lane_goes_on() -> None:
@@ -690,6 +690,9 @@ def test_a_list_of_erased_records_says_which_line_is_wrong(tmp_path: Path) -> No
     assert read_list(listed).has(("t", 0), 7)
     listed.write_text(f'{record.model_dump_json()}\n{{"topic": "t"}}\n')
     with pytest.raises(ErasedError, match=r"line 2 of .* is no erased record: partition: Field required"):
+        read_list(listed)
+    listed.write_text('{"topic": "t", "partition": 0, "offset": 7}')
+    with pytest.raises(ErasedError, match="line 1 of .* it has left no hash"):
         read_list(listed)
 
 

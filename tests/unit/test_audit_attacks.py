@@ -171,9 +171,10 @@ async def test_a_list_of_erased_records_hides_nothing_that_was_added(lanes: Reco
     hashed = dead_letters.digest.sha256(
         dead_letters.digest.output_image(image, genuine.key, genuine.headers, genuine.value)
     ).hex()
-    named = ErasedRecord(topic=OUT, partition=forged.partition, offset=forged.offset)
+    place = {"topic": OUT, "partition": forged.partition, "offset": forged.offset}
     for given in ({"output_hash": "0" * 64}, {"input_hash": "0" * 64}, {"output_hash": hashed}):
-        verdict = await verdict_on(lanes, changed, erased=of_records([named.model_copy(update=given)]))
+        named = ErasedRecord.model_validate(place | given)
+        verdict = await verdict_on(lanes, changed, erased=of_records([named]))
         assert Kind.OUTPUT_ADDED in kinds(verdict), given
         assert verdict.exit_code == 1
 
