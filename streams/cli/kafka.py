@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
+from streams.cli.output import screen
 from streams.embedded import (
     BrokerStatus,
     EmbeddedKafkaError,
@@ -203,7 +203,7 @@ def told_errors() -> Generator[None, None, None]:
 @contextmanager
 def shown_progress() -> Generator[OnProgress, None, None]:
     """Show progress on standard error: a live bar on a terminal, else plain lines."""
-    console = Console(stderr=True)
+    console = screen(stderr=True)
     if not console.is_terminal:
         yield PlainProgress()
         return

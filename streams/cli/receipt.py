@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 import click
+from pydantic import ValidationError
 
 from schemas.envelope import SourcePosition, decode_source
 from schemas.receipt import Receipt
@@ -103,12 +104,33 @@ def make(message_id: str, at: SourcePosition | None, checkpoint: Path | None, ou
         _show(verdict)
         raise click.ClickException("what the log has does not prove the story: 'acgs audit verify' says what differs")
     file = out or Path(f"receipt-{message_id}.json")
+    _keep_what_is_anchored(file, made)
     try:
         file.write_bytes(text)
     except OSError as error:
         raise ReceiptFileError(f"{file} cannot be written: {error.strerror}") from error
     _show(verdict)
     say(f"{file}: {count(len(made.turns), 'turn')}, {len(text):,} bytes. Check it with 'acgs receipt verify {file}'.")
+    if checkpoint is None:
+        say("With the notary's file it is anchored: --checkpoint FILE.", "dim")
+
+
+def _keep_what_is_anchored(file: Path, made: Receipt) -> None:
+    """A receipt that the notary vouches for is worth more than one that nobody does, and cannot always be made again.
+
+    Raises:
+        click.ClickException: it would be replaced by one that is not anchored.
+    """
+    if made.checkpoint is not None or not file.exists():
+        return
+    try:
+        there = Receipt.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError):
+        return
+    if there.checkpoint is not None:
+        raise click.ClickException(
+            f"{file} is an anchored receipt, and the new one would not be: give --checkpoint FILE, or another --out"
+        )
 
 
 async def _make(

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import IO
 
 import click
-from rich.console import Console
 
 from handlers.chaos.targets import PROTECTED
 from schemas import topics
 from schemas.policy import Policy
 from schemas.registry import Approver
 from streams import control
+from streams.cli.output import screen
 from streams.cli.showing import Show
 from streams.demonstrations import audit as audit_demonstration
 from streams.demonstrations import deliberation as deliberation_demonstration
@@ -141,7 +141,7 @@ def dev(*, data: Path, workers: int, sample: bool, kill: bool, once: bool) -> No
     Example:
       acgs dev --sample --kill
     """
-    show = Show(Console())
+    show = Show(screen())
     settings = load()
     data.mkdir(parents=True, exist_ok=True)
     with _broker(settings, data, show) as here, (data / "workers.log").open("ab") as log:

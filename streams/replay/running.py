@@ -62,6 +62,9 @@ async def replay(
     chosen = published(policy.canonical()) if policy is not None else await _in_force(settings)
     public = {live.topic(route.public): existing[live.topic(route.public)] for route in ROUTES}
     found = await windows(settings, public, order.since, order.until)
+    inputs = sum(window.next - window.first for window in found)
+    if not inputs:
+        raise ReplayError("there is no input of that time, so that nothing was made: 'acgs tail' shows what there is")
     partitions = existing[live.topic(topics.CONTROL)]
     bounds = await _bounds(settings, live, own, chosen.policy, partitions)
     deciding = Replay(chosen.policy, order.into, bounds, order.since)
@@ -77,7 +80,7 @@ async def replay(
         made=[f"{order.into}{one.name}" for one in writing.catalogue(chosen.policy)],
     )
     await writing.claim(own, order.replication)
-    on_progress(0, sum(window.next - window.first for window in found))
+    on_progress(0, inputs)
     await writing.create(own, marker, chosen.policy, bounds, order.replication)
     return marker, await _decide(settings, own, marker, deciding, policy=chosen.policy, on_progress=on_progress)
 

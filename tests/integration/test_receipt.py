@@ -73,6 +73,8 @@ async def test_a_released_message_is_proven_to_somebody_without_a_broker(
     assert code == 0, said
     assert "released to executor, on the signatures of lee, sam" in said
     assert f"anchored at checkpoint 1 of {signed.signed_at}, signed by the notary's key {NOTARY.id}." in said
+    bare = await acgs("receipt", id_of(HELD), "--out", str(receipt))
+    assert (bare.code, "is an anchored receipt" in bare.err) == (1, True)
     receipt.write_bytes(receipt.read_bytes().replace(b'"index": 0', b'"index": 1', 1))
     code, said = await alone("receipt", "verify", str(receipt), "--json")
     assert code == 1

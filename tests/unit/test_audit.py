@@ -692,7 +692,7 @@ def test_a_list_of_erased_records_says_which_line_is_wrong(tmp_path: Path) -> No
     with pytest.raises(ErasedError, match=r"line 2 of .* is no erased record: partition: Field required"):
         read_list(listed)
     listed.write_text('{"topic": "t", "partition": 0, "offset": 7}')
-    with pytest.raises(ErasedError, match="line 1 of .* it has left no hash"):
+    with pytest.raises(ErasedError, match=r"line 1 of .* it has left no hash"):
         read_list(listed)
 
 
