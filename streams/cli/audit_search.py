@@ -8,7 +8,7 @@ import click
 import orjson
 
 from schemas.score import display
-from streams.cli.index_session import as_is_option, brought_up_to_date, default_file, file_option, how_old
+from streams.cli.index_session import as_is_option, brought_up_to_date, file_option, how_old, index_file
 from streams.cli.output import clean, clock, count, iso, say, screen, show_table, size, tell, text, write_line
 from streams.cli.session import engine, wait_for
 from streams.cli.times import time_option
@@ -69,7 +69,7 @@ async def _index(settings: "EngineSettings", path: Path | None, *, follow: bool)
     from streams.search.building import look  # noqa: PLC0415  # not for --help
 
     installed = await look(settings)
-    with installed.open(path or default_file(installed)) as file:
+    with installed.open(index_file(installed, path)) as file:
         await brought_up_to_date(settings, installed, file, aloud=True)
         records = count(await asyncio.to_thread(file.count), "record")
         say(f"{file.path} has {records}, {size(file.size())}.")
@@ -186,7 +186,7 @@ async def _search(
     else:
         settings = engine("audit-search")
         installed = await look(settings)
-        chosen = path or default_file(installed)
+        chosen = index_file(installed, path)
         if as_is:
             IndexFile.existing(chosen).close()
         opened = installed.open(chosen)
