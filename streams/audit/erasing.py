@@ -10,7 +10,7 @@ from streams.engine import client, digest
 from streams.engine.client import EngineSettings
 from streams.engine.records import Record
 
-_PLACE = re.compile(r"(.+)/(\d{1,9})/(\d{1,18})")
+_PLACE = re.compile(r"(.+)/([0-9]{1,9})/([0-9]{1,18})")
 
 
 async def hashes_of(settings: EngineSettings, places: Sequence[str]) -> list[ErasedRecord]:
