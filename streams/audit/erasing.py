@@ -12,7 +12,8 @@ from streams.engine import client, digest
 from streams.engine.client import EngineSettings
 from streams.engine.records import Record
 
-_PLACE = re.compile(r"(.+)/(\d{1,9})/(\d{1,18})")
+PLACE = re.compile(r"(.+)/([0-9]{1,9})/([0-9]{1,18})")
+"""A record's place, `topic/partition/offset`."""
 
 
 async def hashes_of(settings: EngineSettings, places: Sequence[str]) -> list[ErasedRecord]:
@@ -24,7 +25,7 @@ async def hashes_of(settings: EngineSettings, places: Sequence[str]) -> list[Era
         InstallationError: a topic is not there.
         BrokerError: the broker cannot be reached or refuses.
     """
-    found = [_PLACE.fullmatch(place) for place in places]
+    found = [PLACE.fullmatch(place) for place in places]
     naming = Naming(settings.prefix)
     kept = {naming.topic(topics.AUDIT), *(naming.own(agent).changelog for agent in topics.LANE_AGENTS)}
     counts = await require_topics(settings, sorted({one[1] for one in found if one is not None}))

@@ -3,7 +3,7 @@
 import asyncio
 import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from streams.audit.erased import NOTHING, Erased
 from streams.audit.facts import InstalledTopics
 from streams.audit.kafka_log import KafkaLog, Moment, installed, moment
 from streams.audit.lane import LaneAudit
+from streams.audit.processes import started
 from streams.audit.releases import Pythons
 from streams.audit.report import LaneReport, Window
 from streams.audit.verdict import Verdict
@@ -165,16 +166,13 @@ async def _in_this_process(
 def _at_once(jobs: Sequence[_Job], workers: int, on_progress: Callable[[Progress], None]) -> list[LaneReport]:
     context = multiprocessing.get_context("spawn")
     turns: Any = context.Value("Q", 0)
-    with ProcessPoolExecutor(min(workers, len(jobs) or 1), context, _share, (turns,)) as pool:
-        running: list[Future[LaneReport]] = [pool.submit(_in_a_process, job) for job in jobs]
-        try:
-            left = set(running)
-            while left:
-                _, left = wait(left, _LOOK_EVERY_S, FIRST_COMPLETED)
-                on_progress(Progress(len(jobs), len(jobs) - len(left), turns.value))
-            return [one.result() for one in running]
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    at_most = min(workers, len(jobs))
+    with started(context, _in_a_process, jobs, workers=at_most, prepare=_share, given=(turns,)) as running:
+        left = set(running)
+        while left:
+            _, left = wait(left, _LOOK_EVERY_S, FIRST_COMPLETED)
+            on_progress(Progress(len(jobs), len(jobs) - len(left), turns.value))
+        return [one.result() for one in running]
 
 
 class _Shared:

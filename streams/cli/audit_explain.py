@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streams.cli.index_session import as_is_option, brought_up_to_date, default_file, file_option, how_old
+from streams.cli.index_session import as_is_option, brought_up_to_date, file_option, how_old, index_file
 from streams.cli.output import clean, clock, say, tell, text, write_line
 from streams.cli.session import engine, wait_for
+from streams.cli.usage import some_id
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -21,7 +22,7 @@ _TONES = {"good": "green", "held": "yellow", "bad": "red", "plain": "", "dim": "
 
 
 @click.command()
-@click.argument("id_", metavar="ID")
+@click.argument("id_", metavar="ID", callback=some_id)
 @click.option("--json", "as_json", is_flag=True, help="The story as one JSON object.")
 @file_option
 @as_is_option
@@ -55,7 +56,7 @@ async def _explain(settings: "EngineSettings", id_: str, path: Path | None, *, a
     from streams.search.file import IndexFile  # noqa: PLC0415
 
     installed = await look(settings)
-    chosen = path or default_file(installed)
+    chosen = index_file(installed, path)
     if as_is:
         IndexFile.existing(chosen).close()
     with installed.open(chosen) as file:

@@ -1,6 +1,7 @@
 """`acgs audit index` and `acgs audit search`: decisions found by what they are about."""
 
 import asyncio
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,10 +9,11 @@ import click
 import orjson
 
 from schemas.score import display
-from streams.cli.index_session import as_is_option, brought_up_to_date, default_file, file_option, how_old
+from streams.cli.index_session import as_is_option, brought_up_to_date, file_option, how_old, index_file
 from streams.cli.output import clean, clock, count, iso, say, screen, show_table, size, tell, text, write_line
 from streams.cli.session import engine, wait_for
-from streams.cli.times import time_option
+from streams.cli.times import require_span, time_option
+from streams.cli.usage import some_id
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -69,7 +71,7 @@ async def _index(settings: "EngineSettings", path: Path | None, *, follow: bool)
     from streams.search.building import look  # noqa: PLC0415  # not for --help
 
     installed = await look(settings)
-    with installed.open(path or default_file(installed)) as file:
+    with installed.open(index_file(installed, path)) as file:
         await brought_up_to_date(settings, installed, file, aloud=True)
         records = count(await asyncio.to_thread(file.count), "record")
         say(f"{file.path} has {records}, {size(file.size())}.")
@@ -92,6 +94,13 @@ async def _follow(settings: "EngineSettings", file: "IndexFile") -> None:
             await builder.follow(on_added)
 
 
+def _score(context: click.Context, parameter: click.Parameter, given: float | None) -> int | None:
+    """A score from 0 to 1 as 0 to 10,000."""
+    if given is not None and math.isnan(given):
+        raise click.BadParameter("it is no number", context, parameter)
+    return None if given is None else round(given * 10_000)
+
+
 @click.command()
 @time_option("--from", "since", "Only decisions at or after it (RFC 3339).")
 @time_option("--to", "until", "Only decisions before it.")
@@ -100,11 +109,13 @@ async def _follow(settings: "EngineSettings", file: "IndexFile") -> None:
 @click.option("--tool", metavar="NAME", help="The tool, the activity, or the workflow's name.")
 @click.option("--verdict", "verdicts", multiple=True, metavar="VERDICT", help="One of those below; may be repeated.")
 @click.option("--reason", metavar="CODE", help="A reason's code, or some of its words.")
-@click.option("--min-score", type=click.FloatRange(0, 1), help="As people see scores: 0 to 1.")
-@click.option("--max-score", type=click.FloatRange(0, 1))
-@click.option("--message", metavar="ID", help="Only of this message; the beginning of its id is enough.")
-@click.option("--item", metavar="ID", help="Only of this item of deliberation.")
-@click.option("--workflow", metavar="ID", help="Only of this workflow.")
+@click.option("--min-score", type=click.FloatRange(0, 1), callback=_score, help="As people see scores: 0 to 1.")
+@click.option("--max-score", type=click.FloatRange(0, 1), callback=_score)
+@click.option(
+    "--message", metavar="ID", callback=some_id, help="Only of this message; the beginning of its id is enough."
+)
+@click.option("--item", metavar="ID", callback=some_id, help="Only of this item of deliberation.")
+@click.option("--workflow", metavar="ID", callback=some_id, help="Only of this workflow.")
 @click.option("--limit", type=click.IntRange(min=1), default=_LIMIT, show_default=True, help="At most so many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @file_option
@@ -118,8 +129,8 @@ def search(  # its options
     tool: str | None,
     verdicts: tuple[str, ...],
     reason: str | None,
-    min_score: float | None,
-    max_score: float | None,
+    min_score: int | None,
+    max_score: int | None,
     message: str | None,
     item: str | None,
     workflow: str | None,
@@ -160,6 +171,9 @@ def search(  # its options
     named = [(kind, one) for kind, one in (("message", message), ("item", item), ("workflow", workflow)) if one]
     if len(named) > 1:
         raise click.UsageError("of --message, --item and --workflow only one may be given")
+    require_span(since, until)
+    if min_score is not None and max_score is not None and min_score > max_score:
+        raise click.UsageError("--min-score is above --max-score: no score is between them")
     wanted = Filter(
         since_ms=since,
         until_ms=until,
@@ -168,8 +182,8 @@ def search(  # its options
         reason=reason,
         tool=tool,
         verdicts=verdicts,
-        min_score=None if min_score is None else round(min_score * 10_000),
-        max_score=None if max_score is None else round(max_score * 10_000),
+        min_score=min_score,
+        max_score=max_score,
     )
     wait_for(_search(path, wanted, named, limit, as_json=as_json, as_is=as_is))
 
@@ -186,7 +200,7 @@ async def _search(
     else:
         settings = engine("audit-search")
         installed = await look(settings)
-        chosen = path or default_file(installed)
+        chosen = index_file(installed, path)
         if as_is:
             IndexFile.existing(chosen).close()
         opened = installed.open(chosen)

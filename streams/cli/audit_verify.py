@@ -10,16 +10,17 @@ import click
 
 from schemas import topics
 from streams.audit.anchoring import Checkpoints
-from streams.audit.erased import NOTHING, read_list
+from streams.audit.erased import NOTHING, Erased, ErasedError, read_list
 from streams.audit.findings import MEANING, Finding
-from streams.audit.releases import Pythons, install
+from streams.audit.releases import Pythons, ReleaseError, install
 from streams.audit.report import Window
-from streams.audit.running import Progress, Selection, run
+from streams.audit.running import Progress, Selection, UnknownLaneError, run
 from streams.audit.verdict import Verdict
 from streams.cli.output import clean, count, say, show_table, tell, write_line
 from streams.cli.progress import bar
 from streams.cli.session import settings
-from streams.cli.times import moment
+from streams.cli.times import moment, require_span
+from streams.cli.usage import refusing
 from streams.engine.worker import settle_garbage
 from streams.notary import settings as notary_settings
 from streams.notary.chain import by_id
@@ -95,8 +96,9 @@ def verify(
     \b
     Exit codes:
       0    consistent; with --checkpoint also anchored
-      1    something differs, or the broker cannot be read, or there is no such lane
-      2    wrong usage or settings
+      1    something differs, or the broker cannot be read
+      2    wrong usage or settings: also no such lane, a list of erased records or a folder of releases that cannot be
+           used, or nothing between --from and --to
       3    nothing differs, but something could not be verified: decided by another release, inputs that retention
            has deleted, records that were erased, positions that an operator accepted, limits that topics do not have
            now, no checkpoint in the file, no turn at all. Each is said.
@@ -109,7 +111,8 @@ def verify(
       acgs audit verify --json | jq '.differences[] | {kind, agent, lane, turn, at, says}'
     """
     settle_garbage()
-    erased = NOTHING if erased_list is None else read_list(erased_list)
+    require_span(since, until)
+    erased = NOTHING if erased_list is None else _erased(erased_list)
     checkpoints = _checkpoints(files, public_keys)
     with _installed(releases) as pythons, bar("verifying lanes") as on_progress:
         selection = Selection(agents, lanes, Window(since, until), erased, pythons)
@@ -117,13 +120,29 @@ def verify(
         def on_turns(told: Progress) -> None:
             on_progress(told.lanes_done, told.lanes, count(told.turns, "turn"))
 
-        verdict = run(settings(), selection, workers, on_turns, checkpoints)
+        with refusing("--lane", UnknownLaneError):
+            verdict = run(settings(), selection, workers, on_turns, checkpoints)
     if as_json:
         write_line(json.dumps(verdict.document()))
     else:
         _show(verdict)
     if verdict.exit_code:
         raise click.exceptions.Exit(verdict.exit_code)
+
+
+def _erased(file: Path) -> Erased:
+    """The list of erased records.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    with refusing("--erased", ErasedError):
+        try:
+            return read_list(file)
+        except ErasedError as error:
+            if isinstance(error.__cause__, UnicodeDecodeError):
+                raise ErasedError(f"{file} is no text") from error
+            raise
 
 
 def _checkpoints(files: tuple[Path, ...], public_keys: tuple[str, ...]) -> Checkpoints | None:
@@ -155,7 +174,9 @@ def _installed(releases: Path | None) -> Generator[Pythons, None, None]:
         yield {}
         return
     with tempfile.TemporaryDirectory(prefix="acgs-releases-") as folder:
-        yield install(releases, Path(folder), tell)
+        with refusing("--releases", ReleaseError):
+            pythons = install(releases, Path(folder), tell)
+        yield pythons
 
 
 def _show(verdict: Verdict) -> None:

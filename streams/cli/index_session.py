@@ -36,6 +36,26 @@ def default_file(installed: "Installed") -> Path:
     return default_data().parent / "audit" / f"index-{installed.prefix}{cluster}.sqlite"
 
 
+def index_file(installed: "Installed", named: Path | None) -> Path:
+    """The file that is named, else the installation's own, whose folder is made: of another it may be mistyped.
+
+    Raises:
+        IndexFileError: the folder cannot be made.
+    """
+    from streams.search.errors import IndexFileError  # noqa: PLC0415  # not for --help
+
+    if named is not None:
+        return named
+    path = default_file(installed)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise IndexFileError(
+            f"{path.parent} cannot be made: {error.strerror}. Name another file with --file"
+        ) from error
+    return path
+
+
 async def brought_up_to_date(
     settings: "EngineSettings", installed: "Installed", file: "IndexFile", *, aloud: bool = False
 ) -> "Built":

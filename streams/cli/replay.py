@@ -15,7 +15,7 @@ from streams.cli.output import clean, count, iso, say, show_table, tell, write_l
 from streams.cli.policy_file import read_policy
 from streams.cli.progress import OnProgress, bar
 from streams.cli.session import engine, settings, wait_for
-from streams.cli.times import time_option
+from streams.cli.times import require_span, time_option
 from streams.control import in_force
 from streams.engine.client import EngineSettings
 from streams.errors import StreamsError
@@ -83,6 +83,7 @@ def replay(
         return
     if since is None or until is None or prefix is None:
         raise click.UsageError("--from, --to and --into are needed: 'acgs replay --help' has an example.")
+    require_span(since, until)
     if next_epoch and file is None:
         raise click.UsageError("--next-epoch numbers the policy in --policy FILE, which is not given.")
     loaded = settings()

@@ -23,6 +23,18 @@ def moment(context: click.Context, parameter: click.Parameter, given: str | None
     return (aware - _FIRST) // timedelta(milliseconds=1)
 
 
+def require_span(since: int | None, until: int | None) -> None:
+    """Something can be between --from and --to.
+
+    Raises:
+        click.UsageError: nothing can.
+    """
+    if since is not None and until is not None and since >= until:
+        raise click.UsageError(
+            "--to is not after --from: nothing is between them. Give --from an earlier time than --to"
+        )
+
+
 def time_option(name: str, parameter: str, says: str) -> Callable[[Any], Any]:
     """An option that takes a moment."""
     return click.option(name, parameter, callback=moment, metavar="TIME", help=says)

@@ -1,6 +1,7 @@
 """The index itself: one SQLite file with a row a record, and how far each partition has been read."""
 
 import sqlite3
+import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -65,12 +66,13 @@ class Batch(NamedTuple):
 
 
 class IndexFile:
-    """An open index. A context manager; one thread at a time may use it."""
+    """An open index. A context manager; one thread at a time may use it, and another one may close it."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self.path = path
         self.connection = connection
         self._numbers: dict[str, int] = {}
+        self._in_use = threading.Lock()
 
     @classmethod
     def existing(cls, path: Path) -> Self:
@@ -95,7 +97,10 @@ class IndexFile:
     @classmethod
     def _opened(cls, path: Path, of: tuple[str, str] | None) -> Self:
         with told(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.parent.is_dir():
+                raise IndexFileError(
+                    f"there is no folder {path.parent} for {path.name}: make it, or name another file with --file"
+                )
             connection = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
             try:
                 found = cls(connection, path)
@@ -112,8 +117,12 @@ class IndexFile:
         self.close()
 
     def close(self) -> None:
-        """Lets go of the file."""
-        self.connection.close()
+        """Lets go of the file, once whatever thread works on it has ended its transaction.
+
+        A task that is cancelled leaves its thread at work, and SQLite crashes if the connection is closed under it.
+        """
+        with self._in_use:
+            self.connection.close()
 
     def _prepare(self, of: tuple[str, str] | None) -> None:
         self._check_kind()
@@ -204,7 +213,7 @@ class IndexFile:
         return int(self._asked("PRAGMA page_count")[0][0]) * int(self._asked("PRAGMA page_size")[0][0])
 
     def _asked(self, statement: str, *given: str) -> list[Any]:
-        with told(self.path):
+        with told(self.path), self._in_use:
             return self.connection.execute(statement, given).fetchall()
 
     # What is added
@@ -217,7 +226,7 @@ class IndexFile:
         Raises:
             IndexFileError: the file cannot be written.
         """
-        with told(self.path), self._writing():
+        with told(self.path), self._in_use, self._writing():
             number = self._number
             self.connection.executemany(
                 f"INSERT OR IGNORE INTO records VALUES(?, ?, ?{', ?' * len(Entry._fields)})",
@@ -239,7 +248,7 @@ class IndexFile:
         Raises:
             IndexFileError: the file cannot be written.
         """
-        with told(self.path), self._writing():
+        with told(self.path), self._in_use, self._writing():
             for statement in _statements(_INDICES):
                 self.connection.execute(statement)
             self.connection.execute(

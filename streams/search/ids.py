@@ -32,7 +32,9 @@ def shown(kept: Id | None) -> str | None:
 
 
 def ranges(prefix: str) -> list[tuple[Id, Id]]:
-    """From which kept id to below which other one all ids are that begin so: of UUIDs, and of texts."""
+    """From which kept id to below which other one all ids are that begin so, of UUIDs and of texts; none if empty."""
+    if not prefix:
+        return []
     found: list[tuple[Id, Id]] = [(prefix, f"{prefix}\U0010ffff")]
     digits = prefix.lower().replace("-", "")
     if _HEX.fullmatch(digits):

@@ -19,7 +19,7 @@ MAX_PLACES = 2_000
 
 _NAMED = 10
 _AT_ONCE = 500
-_PLACE = re.compile(r"(.+)/(\d{1,10})/(\d{1,18})", re.ASCII)
+_PLACE = re.compile(r"(.+)/([0-9]{1,10})/([0-9]{1,18})")
 _COLUMNS = f"t.name, r.partition, r.offset, {', '.join(f'r.{name}' for name in Entry._fields)}"
 _FROM = f"SELECT {_COLUMNS} FROM records r JOIN topics t ON t.number = r.topic"  # noqa: S608  # names of ours
 _ASIDE = frozenset({None, "rejected", "dead-lettered", "resolved", "approve", "veto", "abstain", "reopen"})

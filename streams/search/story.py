@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from schemas import topics
 from streams.engine.records import Record
@@ -68,13 +69,36 @@ def lines(reader: Reader, pieces: Sequence[Piece], turns: Mapping[str, Turn]) ->
     """The story, in the order in which it happened. `turns` are by the place of the record that was decided on."""
     causes = Causes(reader, (piece.record for piece in pieces if piece.record is not None))
     state: dict[object, object] = {}
-    ordered = sorted(pieces, key=lambda piece: _order(reader, piece.row))
-    return [line for piece in ordered for line in _lines(reader, causes, piece, turns, state)]
+    told = _in_order(reader, causes, pieces, turns)
+    return [line for piece in told for line in _lines(reader, causes, piece, turns, state)]
 
 
-def _order(reader: Reader, row: Row) -> tuple[int, int, int]:
-    """By time; at one time in the order in which one record follows from another, then as the partition has them."""
-    return row.entry.at, ORDER.get(reader.base(row.topic), len(ORDER)), row.offset
+def _in_order(reader: Reader, causes: Causes, pieces: Sequence[Piece], turns: Mapping[str, Turn]) -> list[Piece]:
+    """By time; at one time in the order in which one record follows from another, then as the partition has them.
+
+    What one turn wrote has the times at which the broker took each topic's part of it, in any order: none of it may
+    stand before what it follows from, so that this is taken as early as the earliest that follows.
+    """
+
+    def follows(piece: Piece) -> tuple[int, int]:
+        return ORDER.get(reader.base(piece.row.topic), len(ORDER)), piece.row.offset
+
+    written: dict[Turn | str, list[Piece]] = {}
+    for piece in pieces:
+        if (turn := _writing(causes, piece, turns)) is not None:
+            written.setdefault(turn, []).append(piece)
+    times = {piece.row.at: piece.row.entry.at for piece in pieces}
+    for together in written.values():
+        last_first = sorted(together, key=follows, reverse=True)
+        earliest = accumulate((piece.row.entry.at for piece in last_first), min)
+        times |= zip((piece.row.at for piece in last_first), earliest, strict=True)
+    return sorted(pieces, key=lambda piece: (times[piece.row.at], *follows(piece)))
+
+
+def _writing(causes: Causes, piece: Piece, turns: Mapping[str, Turn]) -> Turn | str | None:
+    """The turn that wrote a record, or the place of what it decided on if that is all that is known of it."""
+    cause = None if piece.record is None else causes.of(piece.record)
+    return None if cause is None else turns.get(at(cause), at(cause))
 
 
 def _lines(

@@ -148,13 +148,15 @@ async def test_a_record_that_is_to_be_erased_leaves_hashes_that_prove_the_rest_o
     verified = await acgs("audit", "verify", "--json", "--erased", str(tmp_path / "erased.jsonl"))
     assert verified.code == 3
     assert [one["kind"] for one in json.loads(verified.out)["not_verified"]] == ["erased"]
-    for place, says in (
-        (f"{topic}/0/999999", "there is no record at"),
-        (f"{topic}/99/0", "there is no record at"),
-        (f"{topic}/0", "is no place of a record: TOPIC/PARTITION/OFFSET"),
-        ("nowhere/0/0", "nowhere"),
-        (f"{settings.prefix}audit/0/0", "of a trail or a changelog nothing can be erased"),
-        (f"{settings.prefix}triage.changelog/0/0", "of a trail or a changelog nothing can be erased"),
+    for place, says, code in (
+        (f"{topic}/0/999999", "there is no record at", 1),
+        (f"{topic}/99/0", "there is no record at", 1),
+        (f"{topic}/0", "is no place of a record: TOPIC/PARTITION/OFFSET", 2),
+        ("nowhere/0/0", "nowhere", 1),
+        (f"{settings.prefix}audit/0/0", "of a trail or a changelog nothing can be erased", 1),
+        (f"{settings.prefix}triage.changelog/0/0", "of a trail or a changelog nothing can be erased", 1),
     ):
         refused = await acgs("audit", "hashes", place)
-        assert (refused.code, says in refused.err) == (1, True)
+        assert (refused.code, says in refused.err) == (code, True)
+    no_lane = await acgs("audit", "verify", "--lane", "7")
+    assert (no_lane.code, "there is no lane 7: there are 2, from 0 to 1" in no_lane.err) == (2, True)

@@ -56,6 +56,7 @@ def batch(topics: Topics) -> Batch:
 
 
 def indexed(path: Path, topics: Topics) -> IndexFile:
+    path.mkdir(exist_ok=True)
     file = opened(path)
     file.add(batch(topics))
     file.finish(0)

@@ -1,11 +1,13 @@
 """The index of recorded turns: what it keeps of each record, what is found in it, and what a file must be."""
 
+import asyncio
 import sqlite3
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any
 
 import orjson
@@ -17,8 +19,9 @@ from schemas import envelope, topics
 from schemas.decision import Vote
 from schemas.deliberation import DeliberationItem
 from streams import keys
+from streams.audit.log import Place
 from streams.cli.audit_search import document
-from streams.cli.index_session import default_file
+from streams.cli.index_session import default_file, index_file
 from streams.engine.records import InputRecord
 from streams.readable import first_headers
 from streams.search import ids, query
@@ -323,6 +326,53 @@ def test_a_file_of_something_else_is_refused_with_what_to_do(tmp_path: Path) -> 
         opened(tmp_path / "other")
     with pytest.raises(IndexFileError, match="there is no index"):
         IndexFile.existing(tmp_path / "nothing.sqlite")
+
+
+def test_a_folder_that_is_named_must_be_there_and_only_ours_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(IndexFileError, match=r"there is no folder .*typing-mistake"):
+        opened(tmp_path / "typing-mistake")
+    assert not (tmp_path / "typing-mistake").exists()
+    monkeypatch.setenv("ACGS_DATA_DIR", str(tmp_path / "new" / "data"))
+    ours = index_file(Installed(CLUSTER, NAMING.prefix, {}), None)
+    with IndexFile.open(ours, cluster=CLUSTER, prefix=NAMING.prefix):
+        assert ours.parent == tmp_path / "new" / "data" / "audit"
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("ACGS_DATA_DIR", str(tmp_path / "file" / "data"))
+    with pytest.raises(IndexFileError, match="Name another"):
+        index_file(Installed(CLUSTER, NAMING.prefix, {}), None)
+
+
+class Watched(list[tuple[Place, int, Entry]]):
+    """Records, and whether somebody is adding them."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(((NAMING.topic(topics.IN_MESSAGES), 0), n, Entry(n, message=f"m{n}")) for n in range(number))
+        self.begun, self.ended = Event(), Event()
+
+    def __iter__(self) -> Iterator[tuple[Place, int, Entry]]:
+        self.begun.set()
+        try:
+            yield from super().__iter__()
+        finally:
+            self.ended.set()
+
+
+async def test_an_index_is_closed_only_after_the_thread_that_a_cancelled_task_has_left_at_work(tmp_path: Path) -> None:
+    records = Watched(300_000)
+    file = opened(tmp_path)
+    adding = asyncio.create_task(asyncio.to_thread(file.add, Batch(records, (), {})))
+    await asyncio.to_thread(records.begun.wait, 30)
+    adding.cancel()
+    with suppress(asyncio.CancelledError):
+        await adding
+    assert not records.ended.is_set(), "the thread goes on"
+    file.close()
+    assert records.ended.is_set()
+    file.close()
+    with opened(tmp_path) as again:
+        assert again.count() == len(records)
 
 
 def test_a_damaged_index_says_what_to_do_whatever_is_asked_of_it(tmp_path: Path) -> None:

@@ -90,6 +90,25 @@ async def test_a_held_message_with_its_votes_and_what_they_came_to(tmp_path: Pat
     assert over.lines[-1].turn == over.lines[-2].turn is not None
 
 
+@pytest.mark.parametrize("is_later", [topics.VERDICTS, topics.DELIVERIES])
+async def test_within_one_turn_lines_stand_as_one_follows_from_the_other_whatever_the_brokers_times(
+    tmp_path: Path, is_later: str
+) -> None:
+    lanes = traffic()
+    released = held_items(lanes)[0]
+    for partition in range(PARTITIONS):
+        log = lanes.log((NAMING.topic(is_later), partition))
+        log[:] = [InputRecord(*place(one), one.timestamp + 1, one.key, one.value, tuple(one.headers)) for one in log]
+    with indexed(tmp_path, lanes.topics) as file:
+        story = await told(file, lanes.topics, released.item_id)
+    told_steps = steps(story)
+    assert told_steps.index("released") == told_steps.index("delivered") - 1
+    by_step = {line.step: line for line in story.lines}
+    assert by_step["released"].turn == by_step["delivered"].turn is not None
+    assert by_step["released"].at_ms != by_step["delivered"].at_ms, "the times are the broker's"
+    assert told_steps[-3:] == ["received", "vote", "rejected"], "another turn's stay where they were"
+
+
 async def test_a_refused_record_is_explained_by_its_place_even_if_it_has_no_id(tmp_path: Path) -> None:
     lanes = traffic()
     with indexed(tmp_path, lanes.topics) as file:
