@@ -1,6 +1,7 @@
 """The file of checkpoints: one a line, only ever appended to, by one process at a time."""
 
 import fcntl
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -10,13 +11,16 @@ from typing import IO, Final, NamedTuple, Self
 from schemas.checkpoint import Checkpoint
 from streams.durable import sync
 from streams.notary.chain import Chain, ChainError
+from streams.notary.cut_off import is_cut_off
 from streams.notary.errors import CheckpointFileError, FileRefusedError
+
+_log = logging.getLogger(__name__)
 
 _MAX_LINE: Final = 16 * 1024 * 1024
 _READABLE: Final = 0o644
 _ADVICE: Final = (
     "Keep it as it is and look who has changed it; a copy that is whole, such as what the webhook has taken, can stand "
-    "in for it"
+    "in for it. If it never was the notary's, set ACGS_NOTARY_FILE to another one"
 )
 
 
@@ -40,8 +44,9 @@ def lines(opened: IO[bytes], until: int = sys.maxsize) -> Iterator[Line]:
 class CheckpointFile:
     """The notary's own file. Entering it locks it, and verifies every line against the keys.
 
-    A last line that a crash has cut off is taken away: it was never told to anybody. `on_read` is told of each
-    checkpoint that is there, with the offset after it.
+    What a crash has left of a line that it wrote is taken back: it was never told to anybody. Whatever else is not a
+    checkpoint of its own stays as it is, and is refused. `on_read` is told of each checkpoint that is there, with the
+    offset after it.
     """
 
     def __init__(
@@ -60,7 +65,7 @@ class CheckpointFile:
 
         Raises:
             CheckpointFileError: it cannot be opened, or another process has locked it.
-            FileRefusedError: a line is not as it was signed.
+            FileRefusedError: a line is not as it was signed, or not the notary's.
         """
         is_new = not self._path.exists()
         try:
@@ -116,8 +121,8 @@ class CheckpointFile:
                 try:
                     read = chain.take(line.content)
                 except ChainError as error:
-                    if not line.is_whole:
-                        os.ftruncate(opened.fileno(), self._end)
+                    if self._is_cut_off(opened, line, chain.last):
+                        self._take_back(opened, line.content)
                         break
                     raise FileRefusedError(f"{self._path}, line {line.number}: {error}. {_ADVICE}") from error
                 self._end = line.end if line.is_whole else line.end + _write(opened, b"\n")
@@ -126,6 +131,19 @@ class CheckpointFile:
         except OSError as error:
             raise self._told(error) from error
         self.last = chain.last
+
+    def _is_cut_off(self, opened: IO[bytes], line: Line, last: Checkpoint | None) -> bool:
+        is_last = line.end == os.fstat(opened.fileno()).st_size
+        return is_last and not line.is_whole and is_cut_off(line.content, last, self._keys)
+
+    def _take_back(self, opened: IO[bytes], content: bytes) -> None:
+        """The log has it in full: if it was no crash, it is not lost."""
+        _log.warning(
+            "%s ends with %d bytes of a checkpoint that was not written to its end; they are taken back, from offset "
+            "%d on: %s",
+            *(self._path, len(content), self._end, content.decode(errors="backslashreplace")),
+        )
+        os.ftruncate(opened.fileno(), self._end)
 
     def _told(self, error: OSError) -> CheckpointFileError:
         return CheckpointFileError(f"{self._path} cannot be used: {error.strerror}")

@@ -1,6 +1,7 @@
 """The notary: what it signs, what it refuses, and that neither crash nor outage forks or loses a checkpoint."""
 
 import asyncio
+import logging
 import os
 import resource
 from collections.abc import AsyncIterator, Callable
@@ -25,6 +26,7 @@ from streams.keys import SigningKey
 from streams.metrics import NotaryMeasures
 from streams.notary.chain import Chain, ChainError, Fault, by_id
 from streams.notary.checkpoint_file import CheckpointFile
+from streams.notary.cut_off import is_cut_off
 from streams.notary.delivery import Delivery
 from streams.notary.errors import CheckpointFileError, FileRefusedError, HistoryRefusedError
 from streams.notary.settings import NotarySettings, load
@@ -32,7 +34,7 @@ from streams.notary.signing import Notary, Origin
 from streams.notary.trees import TrailTrees
 from streams.supervisor import Supervisor
 from tests.support.eventually import eventually
-from tests.support.notarized import KEY, KEYS, ORIGIN, checkpoints_of, notary, read, resigned, signed, trail
+from tests.support.notarized import BEGAN, KEY, KEYS, ORIGIN, checkpoints_of, notary, read, resigned, signed, trail
 from tests.support.product import encoded, policy
 from tests.support.recorded import PARTITIONS, Recorder
 
@@ -217,6 +219,63 @@ def test_a_last_line_that_a_crash_has_cut_off_anywhere_is_taken_back_and_the_cha
     with CheckpointFile(file, KEYS) as opened:
         assert opened.last == made[1]
     assert file.read_bytes() == whole
+
+
+def test_every_beginning_of_a_line_is_taken_back_and_the_log_has_what_was(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = Origin('t"\\\u00e9\x01.', "clu/ster")
+    one = Notary(KEY, odd, PARTITIONS, None, lambda: BEGAN)
+    for record in RECORDS[:5]:
+        one.read(record.partition, record.key, record.value)
+    first = signed(one)
+    for record in RECORDS[5:]:
+        one.read(record.partition, record.key, record.value)
+    for last, line in ((None, first.line()), (first, signed(one).line())):
+        assert all(is_cut_off(line[:cut], last, KEYS) for cut in range(1, len(line)))
+    file = tmp_path / "file"
+    file.write_bytes(first.line()[:200])
+    with caplog.at_level(logging.WARNING), CheckpointFile(file, KEYS) as opened:
+        assert opened.last is None
+    assert "200 bytes of a checkpoint" in caplog.text
+    assert first.line()[:200].decode() in caplog.text
+    assert file.read_bytes() == b""
+
+
+def without_end(line: bytes) -> bytes:
+    return line.removesuffix(b"\n")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _, __: b"my notes, no newline",
+        lambda _, __: b'{"cluster_id": "mine"',
+        lambda _, __: bytes(4096),
+        lambda first, _: first + b"my notes, no newline",
+        lambda first, last: first + bytes(len(last)),
+        lambda first, last: first + without_end(last).replace(b'"seq":', b'"seq":1', 1),
+        lambda first, last: first + without_end(last).replace(b'"seq":', b'"seq":1', 1)[:-1],
+        lambda first, last: first + without_end(last).replace(b'"seq":', b'"seq":1', 1)[:-7],
+        lambda first, last: first + without_end(last) + b" ",
+        lambda first, last: first + without_end(last)[:-1] + b"]",
+        lambda first, last: first + without_end(last).replace(b'"number":2', b'"number":3')[:-20],
+        lambda first, last: first + without_end(last).replace(b"cluster", b"klaster", 1)[:400],
+        lambda first, _: first + without_end(first)[:-20],
+        lambda first, _: first + without_end(first),
+    ],
+)
+def test_what_is_no_beginning_of_its_own_next_line_is_refused_and_stays(
+    change: Callable[[bytes, bytes], bytes], tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    first, last = (one.line() + b"\n" for one in filled(file))
+    given = change(first, last)
+    assert not (first + last).startswith(given)
+    file.write_bytes(given)
+    with pytest.raises(FileRefusedError, match=r"line [12]: .* Keep it as it is"), CheckpointFile(file, KEYS):
+        pass
+    assert file.read_bytes() == given
 
 
 def test_a_disk_that_is_full_is_said_and_what_it_has_taken_of_a_line_is_taken_back(tmp_path: Path) -> None:
