@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import resource
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -28,7 +29,7 @@ from streams.notary.chain import Chain, ChainError, Fault, by_id
 from streams.notary.checkpoint_file import CheckpointFile
 from streams.notary.cut_off import is_cut_off
 from streams.notary.delivery import Delivery
-from streams.notary.errors import CheckpointFileError, FileRefusedError, HistoryRefusedError
+from streams.notary.errors import CheckpointFileError, FileRefusedError, HistoryRefusedError, UnusableFileError
 from streams.notary.settings import NotarySettings, load
 from streams.notary.signing import Notary, Origin
 from streams.notary.trees import TrailTrees
@@ -286,10 +287,11 @@ def test_a_disk_that_is_full_is_said_and_what_it_has_taken_of_a_line_is_taken_ba
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (end + 50, hard))
         try:
-            with pytest.raises(CheckpointFileError, match="cannot be used: File too large"):
+            with pytest.raises(CheckpointFileError, match="cannot be used: File too large") as raised:
                 opened.append(made[1])
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not isinstance(raised.value, UnusableFileError)
     assert file.stat().st_size == end + 50
     with CheckpointFile(file, KEYS) as opened:
         assert opened.last == made[0]
@@ -331,10 +333,11 @@ def test_with_a_new_key_the_old_ones_checkpoints_still_count_if_it_is_named(tmp_
 def test_two_notaries_do_not_write_to_one_file(tmp_path: Path) -> None:
     with (
         CheckpointFile(tmp_path / "file", KEYS),
-        pytest.raises(CheckpointFileError, match="another notary writes to"),
+        pytest.raises(CheckpointFileError, match=r"another notary writes to .* tries again until") as raised,
         CheckpointFile(tmp_path / "file", KEYS),
     ):
         pass
+    assert not isinstance(raised.value, UnusableFileError)
     with CheckpointFile(tmp_path / "file", KEYS):
         pass
 
@@ -481,6 +484,9 @@ def test_what_must_be_set_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         load().key()
     with pytest.raises(SettingsError, match="ACGS_NOTARY_FILE"):
         load().checkpoints()
+    monkeypatch.setenv("ACGS_NOTARY_FILE", ".")
+    with pytest.raises(SettingsError, match="is a folder"):
+        load().checkpoints()
     monkeypatch.setenv("ACGS_NOTARY_KEY_FILE", str(tmp_path / "none"))
     with pytest.raises(KeyFileError, match="cannot be read"):
         load().key()
@@ -523,26 +529,56 @@ def test_an_audit_by_checkpoints_wants_to_know_whose_signature_counts(
         assert (result.exit_code, why in " ".join(result.output.split())) == (2, True), result.output
 
 
-def test_a_notary_that_refuses_is_not_started_again_and_its_command_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    KEY.save(tmp_path / "key")
-    filled(tmp_path / "file")
-    damaged = (tmp_path / "file").read_bytes().replace(b"2026", b"2027", 1)
-    (tmp_path / "file").write_bytes(damaged)
+def set_up(monkeypatch: pytest.MonkeyPatch, folder: Path, file: str) -> None:
+    monkeypatch.chdir(folder)
+    KEY.save(folder / "key")
     for name, value in {
         "ACGS_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
         "ACGS_METRICS_PORT": "0",
         "ACGS_NOTARY_KEY_FILE": "key",
-        "ACGS_NOTARY_FILE": "file",
-        "ACGS_NOTARY_LINGER_S": "0",
+        "ACGS_NOTARY_FILE": file,
     }.items():
         monkeypatch.setenv(name, value)
+
+
+def test_a_notary_whose_file_was_changed_ends_at_once_and_so_does_its_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    set_up(monkeypatch, tmp_path, "file")
+    filled(tmp_path / "file")
+    damaged = (tmp_path / "file").read_bytes().replace(b"2026", b"2027", 1)
+    (tmp_path / "file").write_bytes(damaged)
+    began = time.monotonic()
     result = CliRunner().invoke(main, ["run", "notary"])
+    assert time.monotonic() - began < NotarySettings().linger_s / 2
     assert result.exit_code == 1
     assert "the notary refuses to sign" in str(result.output) + str(result.exception)
+    assert "Keep it as it is" in capfd.readouterr().err
     assert (tmp_path / "file").read_bytes() == damaged
+
+
+@pytest.mark.parametrize(
+    ("file", "why"),
+    [
+        ("none/file", "No such file or directory. Set ACGS_NOTARY_FILE"),
+        ("key/file", "Not a directory. Set ACGS_NOTARY_FILE"),
+        ("folder", "Is a directory. Set ACGS_NOTARY_FILE"),
+        ("/dev/null", "is no regular file: set ACGS_NOTARY_FILE"),
+        ("damaged", "Remove it, and everything is delivered again"),
+    ],
+)
+def test_a_file_that_can_never_be_used_ends_the_command_and_it_is_said_what_to_set(
+    file: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "damaged.delivered").write_text("what?")
+    set_up(monkeypatch, tmp_path, file)
+    if file == "damaged":
+        monkeypatch.setenv("ACGS_NOTARY_WEBHOOK_URL", "http://127.0.0.1:1/")
+    result = CliRunner().invoke(main, ["run", "notary"])
+    assert result.exit_code == 2, result.output
+    assert f"the notary cannot keep its checkpoints in {file}" in result.output
+    assert why in capfd.readouterr().err
 
 
 async def test_a_supervisor_gives_up_on_a_status_that_is_final() -> None:
