@@ -29,7 +29,7 @@ from streams.errors import BrokerError, SettingsError
 from streams.installation import Installation
 from streams.notary import settings as notary_settings
 from streams.notary.errors import RefusedError
-from streams.notary.process import REFUSED
+from streams.notary.process import REFUSED, UNUSABLE
 from streams.outcomes import Outcomes
 from streams.policies import default_policy
 from streams.samples import bank, payment_saga
@@ -61,7 +61,8 @@ def run(agents: tuple[str, ...], workers: int, *, chaos: bool) -> None:
 
     The notary signs checkpoints of the trail, for 'acgs audit verify --checkpoint'. It runs alone, where no worker can
     read its key; ACGS_NOTARY_KEY_FILE and ACGS_NOTARY_FILE say which key and where to (docs/operations.md). It ends
-    with 1 if the trail, or the file, is not what it has signed before.
+    with 1 if the trail, or the file, is not what it has signed before, and with 2 if the file cannot be used as it is
+    set. Another notary on the same file is waited for.
 
     With --chaos, the agents that chaos is never done to run in a process of their own without it; named, they are
     refused.
@@ -95,15 +96,19 @@ def _run_notary(agents: tuple[str, ...], workers: int, *, chaos: bool) -> None:
 
     Raises:
         click.UsageError: something else is to run beside it.
-        StreamsError: no key or no file is set, or they cannot be used.
+        RefusedError: it refuses.
+        SettingsError: no key or no file is set, or the file can never be used.
+        KeyFileError: the key cannot be used.
     """
     if len(agents) > 1 or workers > 1 or chaos:
         raise click.UsageError("the notary runs alone and once, without --chaos: no worker may have its key")
     own = notary_settings.load()
     own.key()
-    own.checkpoints()
-    supervisor = Supervisor(notary(), workers=1, final=(REFUSED,))
+    file = own.checkpoints()
+    supervisor = Supervisor(notary(), workers=1, final=(REFUSED, UNUSABLE))
     asyncio.run(_until_stopped(supervisor))
+    if supervisor.gave_up == UNUSABLE:
+        raise SettingsError(f"the notary cannot keep its checkpoints in {file}: its log says why, and what to set")
     if supervisor.gave_up is not None:
         raise RefusedError("the notary refuses to sign: its log says why")
 

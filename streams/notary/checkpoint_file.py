@@ -1,7 +1,10 @@
 """The file of checkpoints: one a line, only ever appended to, by one process at a time."""
 
+import errno
 import fcntl
+import logging
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -10,13 +13,20 @@ from typing import IO, Final, NamedTuple, Self
 from schemas.checkpoint import Checkpoint
 from streams.durable import sync
 from streams.notary.chain import Chain, ChainError
-from streams.notary.errors import CheckpointFileError, FileRefusedError
+from streams.notary.cut_off import is_cut_off
+from streams.notary.errors import CheckpointFileError, FileRefusedError, UnusableFileError
+
+_log = logging.getLogger(__name__)
 
 _MAX_LINE: Final = 16 * 1024 * 1024
 _READABLE: Final = 0o644
+_LASTING: Final = frozenset(
+    (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENAMETOOLONG)
+)
+"""What does not pass by itself, as a full disk may."""
 _ADVICE: Final = (
     "Keep it as it is and look who has changed it; a copy that is whole, such as what the webhook has taken, can stand "
-    "in for it"
+    "in for it. If it never was the notary's, set ACGS_NOTARY_FILE to another one"
 )
 
 
@@ -40,8 +50,9 @@ def lines(opened: IO[bytes], until: int = sys.maxsize) -> Iterator[Line]:
 class CheckpointFile:
     """The notary's own file. Entering it locks it, and verifies every line against the keys.
 
-    A last line that a crash has cut off is taken away: it was never told to anybody. `on_read` is told of each
-    checkpoint that is there, with the offset after it.
+    What a crash has left of a line that it wrote is taken back: it was never told to anybody. Whatever else is not a
+    checkpoint of its own stays as it is, and is refused. `on_read` is told of each checkpoint that is there, with the
+    offset after it.
     """
 
     def __init__(
@@ -59,15 +70,18 @@ class CheckpointFile:
         """Makes the file if there is none.
 
         Raises:
-            CheckpointFileError: it cannot be opened, or another process has locked it.
-            FileRefusedError: a line is not as it was signed.
+            UnusableFileError: it can never be opened or written so.
+            CheckpointFileError: it cannot be opened for now, or another process has locked it.
+            FileRefusedError: a line is not as it was signed, or not the notary's.
         """
         is_new = not self._path.exists()
         try:
-            opened = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, _READABLE), "rb")
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK
+            opened = os.fdopen(os.open(self._path, flags, _READABLE), "rb")
         except OSError as error:
             raise self._told(error) from error
         try:
+            self._require_regular(opened)
             self._lock(opened)
             if is_new:
                 sync(self._path.parent)
@@ -99,12 +113,18 @@ class CheckpointFile:
         self.last = made
         return self._end
 
+    def _require_regular(self, opened: IO[bytes]) -> None:
+        """What is written to a device or a pipe cannot be read again."""
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise UnusableFileError(f"{self._path} is no regular file: set ACGS_NOTARY_FILE to one")
+
     def _lock(self, opened: IO[bytes]) -> None:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise CheckpointFileError(
-                f"another notary writes to {self._path}. One is enough; two would not sign the same"
+                f"another notary writes to {self._path}. One is enough, two would not sign the same: this one tries "
+                "again until that one has ended"
             ) from error
         except OSError as error:
             raise self._told(error) from error
@@ -116,8 +136,8 @@ class CheckpointFile:
                 try:
                     read = chain.take(line.content)
                 except ChainError as error:
-                    if not line.is_whole:
-                        os.ftruncate(opened.fileno(), self._end)
+                    if self._is_cut_off(opened, line, chain.last):
+                        self._take_back(opened, line.content)
                         break
                     raise FileRefusedError(f"{self._path}, line {line.number}: {error}. {_ADVICE}") from error
                 self._end = line.end if line.is_whole else line.end + _write(opened, b"\n")
@@ -127,8 +147,26 @@ class CheckpointFile:
             raise self._told(error) from error
         self.last = chain.last
 
+    def _is_cut_off(self, opened: IO[bytes], line: Line, last: Checkpoint | None) -> bool:
+        is_last = line.end == os.fstat(opened.fileno()).st_size
+        return is_last and not line.is_whole and is_cut_off(line.content, last, self._keys)
+
+    def _take_back(self, opened: IO[bytes], content: bytes) -> None:
+        """The log has it in full: if it was no crash, it is not lost."""
+        _log.warning(
+            "%s ends with %d bytes of a checkpoint that was not written to its end; they are taken back, from offset "
+            "%d on: %s",
+            *(self._path, len(content), self._end, content.decode(errors="backslashreplace")),
+        )
+        os.ftruncate(opened.fileno(), self._end)
+
     def _told(self, error: OSError) -> CheckpointFileError:
-        return CheckpointFileError(f"{self._path} cannot be used: {error.strerror}")
+        if error.errno not in _LASTING:
+            return CheckpointFileError(f"{self._path} cannot be used: {error.strerror}")
+        return UnusableFileError(
+            f"{self._path} cannot be used: {error.strerror}. Set ACGS_NOTARY_FILE to a file, there or not, in a folder "
+            "that is there, both of which this account may write to"
+        )
 
 
 def _write(opened: IO[bytes], content: bytes) -> int:

@@ -15,7 +15,7 @@ from schemas.model import Contract, Sha256
 from streams.backoff import Backoff
 from streams.durable import sync
 from streams.notary.checkpoint_file import lines
-from streams.notary.errors import CheckpointFileError, FileRefusedError
+from streams.notary.errors import CheckpointFileError, FileRefusedError, UnusableFileError
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Delivery:
         """Reads what was delivered before.
 
         Raises:
-            CheckpointFileError: the note of it cannot be read.
+            UnusableFileError: the note of it cannot be read.
         """
         self._url, self._token, self._file, self._counts = url, token, file, counts
         self._backoff = backoff or Backoff()
@@ -151,9 +151,9 @@ class Delivery:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise CheckpointFileError(f"{self._note_file} cannot be read: {error.strerror}") from error
+            raise UnusableFileError(f"{self._note_file} cannot be read: {error.strerror}") from error
         except ValidationError as error:
-            raise CheckpointFileError(
+            raise UnusableFileError(
                 f"{self._note_file} does not say what was delivered. Remove it, and everything is delivered again"
             ) from error
 

@@ -32,7 +32,7 @@ from streams.notary import settings as notary_settings
 from streams.notary.chain import by_id
 from streams.notary.checkpoint_file import CheckpointFile
 from streams.notary.delivery import Delivery
-from streams.notary.errors import HistoryRefusedError, RefusedError
+from streams.notary.errors import FileRefusedError, HistoryRefusedError, RefusedError, UnusableFileError
 from streams.notary.settings import NotarySettings
 from streams.notary.signing import Notary, Origin
 from streams.serving import serve
@@ -42,6 +42,9 @@ _log = logging.getLogger(__name__)
 
 REFUSED: Final = 3
 """The exit status of a notary that refuses: starting it again does not help."""
+
+UNUSABLE: Final = 4
+"""The exit status of a notary whose file can never be used: starting it again does not help."""
 
 _LOOK_S: Final = 0.5
 
@@ -75,15 +78,20 @@ class NotaryProcess:
         """Signs until stop(), and what is new then.
 
         Raises:
-            RefusedError: the trail or the file is not what was signed. Until `linger_s` has passed or it is stopped,
-                it can still be asked for its metrics.
+            FileRefusedError: the file is not what was signed.
+            HistoryRefusedError: the trail is not. Until `linger_s` has passed or it is stopped, it can still be asked
+                for its metrics.
+            UnusableFileError: the file can never be used.
             StreamsError: the file, the broker or the topic does not let it go on.
         """
         try:
             async with AsyncExitStack() as entered:
                 file = await self._opened(entered)
                 await self._follow(entered, file)
-        except RefusedError as error:
+        except FileRefusedError as error:
+            _log.critical("%s", error)
+            raise
+        except HistoryRefusedError as error:
             self._failure = error
             self._measures.refused()
             _log.critical("%s", error)
@@ -260,7 +268,7 @@ async def _run(options: argparse.Namespace, settings: Settings, own: NotarySetti
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs until SIGTERM, SIGINT or the end of the parent; returns the exit status: 3 if it refuses to sign."""
+    """Runs until SIGTERM, SIGINT or the end of the parent; returns REFUSED, UNUSABLE, 1 or 0."""
     parser = argparse.ArgumentParser(prog="python -m streams.notary.process", description=__doc__)
     parser.add_argument("--with-parent", action="store_true", help="end when standard input does")
     options = parser.parse_args(arguments)
@@ -269,6 +277,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asyncio.run(_run(options, load(), notary_settings.load()))
     except RefusedError:
         return REFUSED
+    except UnusableFileError as error:
+        _log.critical("%s", error)
+        return UNUSABLE
     except StreamsError as error:
         _log.error("%s", error)
         return 1

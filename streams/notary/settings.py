@@ -35,7 +35,7 @@ class NotarySettings(FileSettings):
     webhook_url: SecretStr | None = Field(default=None, description="where each checkpoint is posted too")
     webhook_token: SecretStr | None = Field(default=None, description="sent along: Authorization: Bearer TOKEN")
     linger_s: Annotated[int, Field(ge=0, le=3_600)] = Field(
-        default=60, description="seconds for which a notary that refuses can still be asked for its metrics"
+        default=60, description="seconds for which a notary that refuses the trail can still be asked for its metrics"
     )
 
     @field_validator("public_keys", mode="before")
@@ -71,13 +71,15 @@ class NotarySettings(FileSettings):
         """Where checkpoints go.
 
         Raises:
-            SettingsError: nothing is set.
+            SettingsError: nothing is set, or no name of a file.
         """
         if self.file is None:
             raise SettingsError(
                 "the notary keeps its checkpoints in a file: set ACGS_NOTARY_FILE, on a disk that whoever runs the "
                 "broker cannot write to"
             )
+        if not self.file.name:
+            raise SettingsError(f"ACGS_NOTARY_FILE is a folder, {self.file}: set it to a file in it")
         return self.file
 
 

@@ -1,8 +1,10 @@
 """The notary: what it signs, what it refuses, and that neither crash nor outage forks or loses a checkpoint."""
 
 import asyncio
+import logging
 import os
 import resource
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -25,14 +27,15 @@ from streams.keys import SigningKey
 from streams.metrics import NotaryMeasures
 from streams.notary.chain import Chain, ChainError, Fault, by_id
 from streams.notary.checkpoint_file import CheckpointFile
+from streams.notary.cut_off import is_cut_off
 from streams.notary.delivery import Delivery
-from streams.notary.errors import CheckpointFileError, FileRefusedError, HistoryRefusedError
+from streams.notary.errors import CheckpointFileError, FileRefusedError, HistoryRefusedError, UnusableFileError
 from streams.notary.settings import NotarySettings, load
 from streams.notary.signing import Notary, Origin
 from streams.notary.trees import TrailTrees
 from streams.supervisor import Supervisor
 from tests.support.eventually import eventually
-from tests.support.notarized import KEY, KEYS, ORIGIN, checkpoints_of, notary, read, resigned, signed, trail
+from tests.support.notarized import BEGAN, KEY, KEYS, ORIGIN, checkpoints_of, notary, read, resigned, signed, trail
 from tests.support.product import encoded, policy
 from tests.support.recorded import PARTITIONS, Recorder
 
@@ -219,6 +222,63 @@ def test_a_last_line_that_a_crash_has_cut_off_anywhere_is_taken_back_and_the_cha
     assert file.read_bytes() == whole
 
 
+def test_every_beginning_of_a_line_is_taken_back_and_the_log_has_what_was(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = Origin('t"\\\u00e9\x01.', "clu/ster")
+    one = Notary(KEY, odd, PARTITIONS, None, lambda: BEGAN)
+    for record in RECORDS[:5]:
+        one.read(record.partition, record.key, record.value)
+    first = signed(one)
+    for record in RECORDS[5:]:
+        one.read(record.partition, record.key, record.value)
+    for last, line in ((None, first.line()), (first, signed(one).line())):
+        assert all(is_cut_off(line[:cut], last, KEYS) for cut in range(1, len(line)))
+    file = tmp_path / "file"
+    file.write_bytes(first.line()[:200])
+    with caplog.at_level(logging.WARNING), CheckpointFile(file, KEYS) as opened:
+        assert opened.last is None
+    assert "200 bytes of a checkpoint" in caplog.text
+    assert first.line()[:200].decode() in caplog.text
+    assert file.read_bytes() == b""
+
+
+def without_end(line: bytes) -> bytes:
+    return line.removesuffix(b"\n")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _, __: b"my notes, no newline",
+        lambda _, __: b'{"cluster_id": "mine"',
+        lambda _, __: bytes(4096),
+        lambda first, _: first + b"my notes, no newline",
+        lambda first, last: first + bytes(len(last)),
+        lambda first, last: first + without_end(last).replace(b'"seq":', b'"seq":1', 1),
+        lambda first, last: first + without_end(last).replace(b'"seq":', b'"seq":1', 1)[:-1],
+        lambda first, last: first + without_end(last).replace(b'"seq":', b'"seq":1', 1)[:-7],
+        lambda first, last: first + without_end(last) + b" ",
+        lambda first, last: first + without_end(last)[:-1] + b"]",
+        lambda first, last: first + without_end(last).replace(b'"number":2', b'"number":3')[:-20],
+        lambda first, last: first + without_end(last).replace(b"cluster", b"klaster", 1)[:400],
+        lambda first, _: first + without_end(first)[:-20],
+        lambda first, _: first + without_end(first),
+    ],
+)
+def test_what_is_no_beginning_of_its_own_next_line_is_refused_and_stays(
+    change: Callable[[bytes, bytes], bytes], tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    first, last = (one.line() + b"\n" for one in filled(file))
+    given = change(first, last)
+    assert not (first + last).startswith(given)
+    file.write_bytes(given)
+    with pytest.raises(FileRefusedError, match=r"line [12]: .* Keep it as it is"), CheckpointFile(file, KEYS):
+        pass
+    assert file.read_bytes() == given
+
+
 def test_a_disk_that_is_full_is_said_and_what_it_has_taken_of_a_line_is_taken_back(tmp_path: Path) -> None:
     file = tmp_path / "file"
     made = checkpoints_of(RECORDS[:10], 5)
@@ -227,10 +287,11 @@ def test_a_disk_that_is_full_is_said_and_what_it_has_taken_of_a_line_is_taken_ba
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (end + 50, hard))
         try:
-            with pytest.raises(CheckpointFileError, match="cannot be used: File too large"):
+            with pytest.raises(CheckpointFileError, match="cannot be used: File too large") as raised:
                 opened.append(made[1])
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not isinstance(raised.value, UnusableFileError)
     assert file.stat().st_size == end + 50
     with CheckpointFile(file, KEYS) as opened:
         assert opened.last == made[0]
@@ -272,10 +333,11 @@ def test_with_a_new_key_the_old_ones_checkpoints_still_count_if_it_is_named(tmp_
 def test_two_notaries_do_not_write_to_one_file(tmp_path: Path) -> None:
     with (
         CheckpointFile(tmp_path / "file", KEYS),
-        pytest.raises(CheckpointFileError, match="another notary writes to"),
+        pytest.raises(CheckpointFileError, match=r"another notary writes to .* tries again until") as raised,
         CheckpointFile(tmp_path / "file", KEYS),
     ):
         pass
+    assert not isinstance(raised.value, UnusableFileError)
     with CheckpointFile(tmp_path / "file", KEYS):
         pass
 
@@ -422,6 +484,9 @@ def test_what_must_be_set_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         load().key()
     with pytest.raises(SettingsError, match="ACGS_NOTARY_FILE"):
         load().checkpoints()
+    monkeypatch.setenv("ACGS_NOTARY_FILE", ".")
+    with pytest.raises(SettingsError, match="is a folder"):
+        load().checkpoints()
     monkeypatch.setenv("ACGS_NOTARY_KEY_FILE", str(tmp_path / "none"))
     with pytest.raises(KeyFileError, match="cannot be read"):
         load().key()
@@ -464,26 +529,56 @@ def test_an_audit_by_checkpoints_wants_to_know_whose_signature_counts(
         assert (result.exit_code, why in " ".join(result.output.split())) == (2, True), result.output
 
 
-def test_a_notary_that_refuses_is_not_started_again_and_its_command_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    KEY.save(tmp_path / "key")
-    filled(tmp_path / "file")
-    damaged = (tmp_path / "file").read_bytes().replace(b"2026", b"2027", 1)
-    (tmp_path / "file").write_bytes(damaged)
+def set_up(monkeypatch: pytest.MonkeyPatch, folder: Path, file: str) -> None:
+    monkeypatch.chdir(folder)
+    KEY.save(folder / "key")
     for name, value in {
         "ACGS_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
         "ACGS_METRICS_PORT": "0",
         "ACGS_NOTARY_KEY_FILE": "key",
-        "ACGS_NOTARY_FILE": "file",
-        "ACGS_NOTARY_LINGER_S": "0",
+        "ACGS_NOTARY_FILE": file,
     }.items():
         monkeypatch.setenv(name, value)
+
+
+def test_a_notary_whose_file_was_changed_ends_at_once_and_so_does_its_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    set_up(monkeypatch, tmp_path, "file")
+    filled(tmp_path / "file")
+    damaged = (tmp_path / "file").read_bytes().replace(b"2026", b"2027", 1)
+    (tmp_path / "file").write_bytes(damaged)
+    began = time.monotonic()
     result = CliRunner().invoke(main, ["run", "notary"])
+    assert time.monotonic() - began < NotarySettings().linger_s / 2
     assert result.exit_code == 1
     assert "the notary refuses to sign" in str(result.output) + str(result.exception)
+    assert "Keep it as it is" in capfd.readouterr().err
     assert (tmp_path / "file").read_bytes() == damaged
+
+
+@pytest.mark.parametrize(
+    ("file", "why"),
+    [
+        ("none/file", "No such file or directory. Set ACGS_NOTARY_FILE"),
+        ("key/file", "Not a directory. Set ACGS_NOTARY_FILE"),
+        ("folder", "Is a directory. Set ACGS_NOTARY_FILE"),
+        ("/dev/null", "is no regular file: set ACGS_NOTARY_FILE"),
+        ("damaged", "Remove it, and everything is delivered again"),
+    ],
+)
+def test_a_file_that_can_never_be_used_ends_the_command_and_it_is_said_what_to_set(
+    file: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "damaged.delivered").write_text("what?")
+    set_up(monkeypatch, tmp_path, file)
+    if file == "damaged":
+        monkeypatch.setenv("ACGS_NOTARY_WEBHOOK_URL", "http://127.0.0.1:1/")
+    result = CliRunner().invoke(main, ["run", "notary"])
+    assert result.exit_code == 2, result.output
+    assert f"the notary cannot keep its checkpoints in {file}" in result.output
+    assert why in capfd.readouterr().err
 
 
 async def test_a_supervisor_gives_up_on_a_status_that_is_final() -> None:
