@@ -155,7 +155,7 @@ class NotaryProcess:
         follower = Follower(self._settings, [self._topic], self._take, self._fail, whole=frozenset({self._topic}))
         entered.push_async_callback(follower.stop)
         await follower.start()
-        self._contact.heard()
+        self._contact = Contact(self._settings.turn_timeout)  # the file may have taken long, and was no outage
         await entered.enter_async_context(_beside(self._stay_in_contact(follower)))
         await self._first_of(follower.caught_up)
         if not self._told.is_set():
