@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from streams.broker import require_topics, told_errors
 from streams.engine import client
@@ -78,13 +78,27 @@ class Follower:
         Raises:
             BrokerError: the broker cannot be reached or refuses.
         """
+        consumer = self._started()
+        ends = await self.ends()
+        with told_errors(self._settings):
+            for partition, end in ends.items():
+                while await consumer.position(partition) < end:  # noqa: ASYNC110  # Kafka tells nobody
+                    await asyncio.sleep(_LOOK_S)
+
+    async def ends(self) -> Mapping[TopicPartition, int]:
+        """Where the broker says that each partition ends.
+
+        Raises:
+            BrokerError: the broker cannot be reached or refuses.
+        """
+        consumer = self._started()
+        with told_errors(self._settings):
+            return await consumer.end_offsets(list(consumer.assignment()))
+
+    def _started(self) -> Consumer:
         if self._consumer is None:
             raise RuntimeError("start() first")
-        with told_errors(self._settings):
-            ends = await self._consumer.end_offsets(list(self._consumer.assignment()))
-            for partition, end in ends.items():
-                while await self._consumer.position(partition) < end:  # noqa: ASYNC110  # Kafka tells nobody
-                    await asyncio.sleep(_LOOK_S)
+        return self._consumer
 
     async def _follow(self, consumer: Consumer) -> None:
         try:

@@ -15,8 +15,15 @@ _NOISY = {
 """The sender warns at each retry while a transaction's markers are written: harmless, and hundreds a second."""
 
 
-def configure(*, level: int = logging.INFO, stream: TextIO = sys.stderr) -> None:
-    """Sends every logger's records to a stream as JSON lines."""
+_SILENT = logging.CRITICAL + 1
+
+
+def configure(*, level: int = logging.INFO, stream: TextIO = sys.stderr, clients_words: bool = True) -> None:
+    """Sends every logger's records to a stream as JSON lines.
+
+    Without `clients_words` the Kafka client says nothing: in an outage it has 35 lines a second. For processes that say
+    themselves when the broker is away.
+    """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -38,4 +45,4 @@ def configure(*, level: int = logging.INFO, stream: TextIO = sys.stderr) -> None
     root.handlers[:] = [handler]
     root.setLevel(level)
     for name, least in _NOISY.items():
-        logging.getLogger(name).setLevel(max(least, level))
+        logging.getLogger(name).setLevel(max(least, level) if clients_words else _SILENT)

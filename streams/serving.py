@@ -46,10 +46,12 @@ async def serve(
     metrics: tuple[str, int],
     with_parent: bool,
     introduce: Callable[[], None] = lambda: None,
+    clients_words: bool = True,
 ) -> None:
     """Runs a service, with its probes beside it, until SIGTERM, SIGINT or the end of its parent.
 
     `introduce` is for what people are to read before logs begin, and is called once the probes' address is bound.
+    `clients_words` are as for logs.configure().
 
     Raises:
         SettingsError: the address for metrics cannot be bound.
@@ -57,7 +59,7 @@ async def serve(
     host, port = metrics
     with Probes(host, port, registry, liveness=service.liveness, readiness=service.readiness) as probes:
         introduce()
-        logs.configure()
+        logs.configure(clients_words=clients_words)
         _log.info("%s serves /metrics, /livez and /readyz on port %d", name, probes.port)
         running = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

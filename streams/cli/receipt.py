@@ -17,9 +17,9 @@ from streams.cli.session import engine, wait_for
 from streams.engine.client import EngineSettings
 from streams.notary import settings as notary_settings
 from streams.notary.chain import by_id
-from streams.receipts.anchoring import anchored, read_checkpoints
+from streams.receipts.anchoring import anchored, read_checkpoints, read_lines, require_checkpoints
 from streams.receipts.collecting import collect
-from streams.receipts.errors import ReceiptFileError
+from streams.receipts.errors import NoCheckpointsError, ReceiptFileError
 from streams.receipts.finding import find, require
 from streams.receipts.findings import MEANING, Finding
 from streams.receipts.verifying import Verdict
@@ -74,10 +74,25 @@ def _id(context: click.Context, parameter: click.Parameter, given: str) -> str:
     )
 
 
+def _checkpoints(context: click.Context, parameter: click.Parameter, given: Path | None) -> Path | None:
+    """A file that is no notary's is wrong usage, as one that is not there; a changed one is found later."""
+    try:
+        if given is not None:
+            require_checkpoints(given)
+    except NoCheckpointsError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
+    return given
+
+
 @receipt.command()
 @click.argument("message_id", callback=_id)
 @click.option("--at", callback=_place, metavar="PLACE", help="Which record, if several have that id: TOPIC/N/OFFSET.")
-@click.option("--checkpoint", type=_FILE, help="The notary's file: proofs up to the first that covers all turns.")
+@click.option(
+    "--checkpoint",
+    type=_FILE,
+    callback=_checkpoints,
+    help="The notary's file: proofs up to the first that covers all turns.",
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Where to; else receipt-MESSAGE_ID.json.")
 def make(message_id: str, at: SourcePosition | None, checkpoint: Path | None, out: Path | None) -> None:
     r"""Make the receipt of a message: 'acgs receipt MESSAGE_ID'.
@@ -99,10 +114,13 @@ def make(message_id: str, at: SourcePosition | None, checkpoint: Path | None, ou
     with _progress() as on_records:
         made = wait_for(_make(engine("receipt"), message_id, at, checkpoint, on_records))
     text = made.model_dump_json(indent=1).encode() + b"\n"
-    verdict = verify_receipt(text, checkpoints=None if checkpoint is None else read_checkpoints(checkpoint))
+    verdict = verify_receipt(text, checkpoints=None if checkpoint is None else read_lines(checkpoint))
     if verdict.findings.differences:
         _show(verdict)
-        raise click.ClickException("what the log has does not prove the story: 'acgs audit verify' says what differs")
+        raise click.ClickException(
+            "what the log, or the file of checkpoints, has does not prove the story: 'acgs audit verify' says what "
+            "differs"
+        )
     file = out or Path(f"receipt-{message_id}.json")
     _keep_what_is_anchored(file, made)
     try:
@@ -158,7 +176,12 @@ def _keys(context: click.Context, parameter: click.Parameter, given: tuple[str, 
 
 @receipt.command()
 @click.argument("file", type=_FILE)
-@click.option("--checkpoint", type=_FILE, help="Your own copy of the notary's file, to hold the receipt's to.")
+@click.option(
+    "--checkpoint",
+    type=_FILE,
+    callback=_checkpoints,
+    help="Your own copy of the notary's file, to hold the receipt's to. It is held to itself, too.",
+)
 @click.option(
     "--notary-key",
     "keys",
@@ -178,8 +201,8 @@ def verify(file: Path, checkpoint: Path | None, keys: dict[str, bytes], *, as_js
     \b
     Exit codes:
       0    proven; whether it is anchored is said
-      1    something differs, or the file is no receipt
-      2    wrong usage
+      1    something differs, a line of your copy of the notary's file was changed, or the file is no receipt
+      2    wrong usage, such as a --checkpoint that is no file of checkpoints at all
       3    nothing differs, but something could not be verified: decided by another release, or on what others did, a
            checkpoint was given that the receipt cannot be held to, or others than lanes have written audit records.
            Each is said.
@@ -188,7 +211,7 @@ def verify(file: Path, checkpoint: Path | None, keys: dict[str, bytes], *, as_js
     Example:
       acgs receipt verify receipt.json --checkpoint checkpoints.jsonl --notary-key PUBLIC
     """
-    checkpoints = None if checkpoint is None else read_checkpoints(checkpoint)
+    checkpoints = None if checkpoint is None else read_lines(checkpoint)
     try:
         content = file.read_bytes()
     except OSError as error:

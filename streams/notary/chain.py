@@ -38,10 +38,11 @@ def by_id(public_keys: Sequence[str]) -> dict[str, bytes]:
 class Chain:
     """Takes checkpoints one after the other, from the first. Holds the last one only.
 
-    `keys` are the notary's public keys by id: several where it has changed its key.
+    `keys` are the notary's public keys by id: several where it has changed its key. None where nobody knows them: then
+    no signature is looked at, and it is only the hash in the next one that holds each.
     """
 
-    def __init__(self, keys: Mapping[str, bytes]) -> None:
+    def __init__(self, keys: Mapping[str, bytes] | None) -> None:
         self._keys = keys
         self.last: Checkpoint | None = None
 
@@ -55,22 +56,13 @@ class Chain:
             read = parse(line)
         except ValueError as error:
             raise ChainError(Fault.BROKEN, f"it is no checkpoint: {error}") from error
-        self._require_signature(read)
+        if self._keys is not None:
+            _require_signature(read, self._keys)
         self._require_place(read)
         if self.last is not None:
             _require_growth(self.last, read)
         self.last = read
         return read
-
-    def _require_signature(self, read: Checkpoint) -> None:
-        raw = self._keys.get(read.key_id)
-        if raw is None:
-            known = ", ".join(self._keys) or "none"
-            words = f"checkpoint {read.number} is signed by key {read.key_id}, which is not the notary's ({known})"
-            raise ChainError(Fault.BROKEN, words)
-        if not is_signed(raw, read.signature, read.signed_bytes):
-            words = f"checkpoint {read.number} was changed: key {read.key_id} has not signed it as it stands"
-            raise ChainError(Fault.BROKEN, words)
 
     def _require_place(self, read: Checkpoint) -> None:
         number = self.last.number if self.last else 0
@@ -87,6 +79,17 @@ class Chain:
             raise ChainError(Fault.BROKEN, words)
         else:
             raise ChainError(Fault.FORKED, f"there are two checkpoints {number}, and key {read.key_id} has signed both")
+
+
+def _require_signature(read: Checkpoint, keys: Mapping[str, bytes]) -> None:
+    raw = keys.get(read.key_id)
+    if raw is None:
+        known = ", ".join(keys) or "none"
+        words = f"checkpoint {read.number} is signed by key {read.key_id}, which is not the notary's ({known})"
+        raise ChainError(Fault.BROKEN, words)
+    if not is_signed(raw, read.signature, read.signed_bytes):
+        words = f"checkpoint {read.number} was changed: key {read.key_id} has not signed it as it stands"
+        raise ChainError(Fault.BROKEN, words)
 
 
 def _require_growth(last: Checkpoint, read: Checkpoint) -> None:

@@ -27,6 +27,11 @@ def is_cut_off(content: bytes, last: Checkpoint | None, keys: Mapping[str, bytes
     return missing is None or _is_next(content + missing, last, keys)
 
 
+def begins_file(content: bytes) -> bool:
+    """Whether it can be the beginning of the first checkpoint of a file, whoever has signed it."""
+    return _beginnings(None, None).fullmatch(content) is not None
+
+
 def _missing_end(content: bytes) -> bytes | None:
     """What a line lacks that stands behind its last tree, None if more than that is missing."""
     if _TREES not in content:
@@ -49,10 +54,14 @@ def _is_next(line: bytes, last: Checkpoint | None, keys: Mapping[str, bytes]) ->
 # A pattern in which every single byte may be the end: once the end is there, nothing but the end fits what follows.
 
 
-def _beginnings(last: Checkpoint | None, keys: Mapping[str, bytes]) -> re.Pattern[bytes]:
-    """All strict beginnings of the line after `last`; schemas/checkpoint.py has its fields, here in canonical order."""
+def _beginnings(last: Checkpoint | None, keys: Iterable[str] | None) -> re.Pattern[bytes]:
+    """All strict beginnings of the line after `last`, by one of these keys, or by any.
+
+    schemas/checkpoint.py has its fields; here they stand in canonical order.
+    """
     cluster, prefix = (_STRING, _STRING) if last is None else (_json(last.cluster_id), _json(last.prefix))
     number, previous = (1, FIRST_PREVIOUS) if last is None else (last.number + 1, last.digest)
+    key = _times(b"[0-9a-f]", 16) if keys is None else _either(_text(one.encode()) for one in keys)
     head = (
         _text(b'{"agent":') + _STRING + _text(b',"lane":') + _NUMBER + _text(b',"seq":') + _NUMBER
         + _text(b',"sha256":"') + _HASH + _text(b'"}')
@@ -64,7 +73,7 @@ def _beginnings(last: Checkpoint | None, keys: Mapping[str, bytes]) -> re.Patter
     fields = (
         (b'{"cluster_id":', cluster),
         (b',"heads":[', b"(?:" + _row(head) + b")?"),
-        (b'],"key_id":"', _either(_text(one.encode()) for one in keys)),
+        (b'],"key_id":"', key),
         (b'","number":', _text(b"%d" % number)),
         (b',"prefix":', prefix),
         (b',"previous":"', _text(previous.encode())),

@@ -10,9 +10,9 @@ import logging
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
@@ -31,6 +31,7 @@ from streams.metrics import NotaryMeasures
 from streams.notary import settings as notary_settings
 from streams.notary.chain import by_id
 from streams.notary.checkpoint_file import CheckpointFile
+from streams.notary.contact import Contact
 from streams.notary.delivery import Delivery
 from streams.notary.errors import FileRefusedError, HistoryRefusedError, RefusedError, UnusableFileError
 from streams.notary.settings import NotarySettings
@@ -47,6 +48,7 @@ UNUSABLE: Final = 4
 """The exit status of a notary whose file can never be used: starting it again does not help."""
 
 _LOOK_S: Final = 0.5
+_ASK_EVERY_S: Final = 2.0
 
 
 class NotaryProcess:
@@ -65,7 +67,8 @@ class NotaryProcess:
         self._notary: Notary | None = None
         self._delivery: Delivery | None = None
         self._failure: StreamsError | None = None
-        self._is_ready = False
+        self._is_ready, self._is_held_up = False, False
+        self._contact = Contact(settings.turn_timeout)
         self._stopping, self._told = asyncio.Event(), asyncio.Event()
         self._looked = time.monotonic()
         self._measures.watch(
@@ -114,10 +117,17 @@ class NotaryProcess:
         return Health(ok=True, why=())
 
     def readiness(self) -> Health:
-        """Fails until all that was on the topic at the start has been read and is what was signed."""
-        if self._is_ready and self._failure is None:
-            return Health(ok=True, why=())
-        return Health(ok=False, why=(str(self._failure or "the trail is being read, and held to what was signed"),))
+        """Fails until all that was on the topic at the start has been read and is what was signed.
+
+        And while the broker has not answered, or not given what it has, for `turn_timeout`.
+        """
+        if self._failure is not None:
+            return Health(ok=False, why=(str(self._failure),))
+        if not self._is_ready:
+            return Health(ok=False, why=("the trail is being read, and held to what was signed",))
+        if self._contact.is_lost:
+            return Health(ok=False, why=(self._contact.words,))
+        return Health(ok=True, why=())
 
     # The parts
 
@@ -133,7 +143,7 @@ class NotaryProcess:
         entered.push(file)
         if self._delivery is not None:
             self._delivery.require_all()
-            await entered.enter_async_context(_running(self._delivery))
+            await entered.enter_async_context(_beside(self._delivery.run(), _tell_end))
         _log.info("checkpoints go to %s, by key %s", self._path, self._key.id)
         return file
 
@@ -145,6 +155,8 @@ class NotaryProcess:
         follower = Follower(self._settings, [self._topic], self._take, self._fail, whole=frozenset({self._topic}))
         entered.push_async_callback(follower.stop)
         await follower.start()
+        self._contact = Contact(self._settings.turn_timeout)  # the file may have taken long, and was no outage
+        await entered.enter_async_context(_beside(self._stay_in_contact(follower)))
         await self._first_of(follower.caught_up)
         if not self._told.is_set():
             notary.require_all()
@@ -199,6 +211,21 @@ class NotaryProcess:
 
     # What the broker is asked
 
+    async def _stay_in_contact(self, follower: Follower) -> None:
+        """Asks again and again, whether there is something to sign or not."""
+        within = self._settings.turn_timeout.total_seconds()
+        while True:
+            try:
+                async with asyncio.timeout(within):
+                    await (follower.seen() if follower.caught_up.is_set() else follower.ends())
+            except TimeoutError:
+                self._contact.missed()
+            except BrokerError as error:
+                self._contact.missed(str(error))
+            else:
+                self._contact.heard()
+            await asyncio.sleep(_ASK_EVERY_S)
+
     async def _cluster_id(self) -> str:
         with told_errors(self._settings):
             async with asyncio.timeout(self._settings.turn_timeout.total_seconds()), Admin(self._settings) as admin:
@@ -213,8 +240,11 @@ class NotaryProcess:
         try:
             await self._require_beginning()
         except BrokerError as error:
-            _log.warning("nothing is signed for now: %s", error)
+            if not self._is_held_up:
+                _log.warning("nothing is signed for now: %s", error)
+            self._is_held_up = True
             return False
+        self._is_held_up = False
         return True
 
     async def _require_beginning(self) -> None:
@@ -238,15 +268,17 @@ class NotaryProcess:
 
 
 @asynccontextmanager
-async def _running(delivery: Delivery) -> AsyncGenerator[None, None]:
-    """Delivers in the background until the block ends."""
-    delivering = asyncio.create_task(delivery.run())
-    delivering.add_done_callback(_tell_end)
+async def _beside(
+    doing: Coroutine[Any, Any, None], ended: Callable[["asyncio.Task[None]"], object] = lambda _: None
+) -> AsyncGenerator[None, None]:
+    """Does something in the background until the block ends; `ended` is told if it ends before."""
+    task = asyncio.create_task(doing)
+    task.add_done_callback(ended)
     try:
         yield
     finally:
-        delivering.cancel()
-        await asyncio.wait([delivering])
+        task.cancel()
+        await asyncio.wait([task])
 
 
 def _tell_end(delivering: "asyncio.Task[None]") -> None:
@@ -264,6 +296,7 @@ async def _run(options: argparse.Namespace, settings: Settings, own: NotarySetti
         name="notary",
         metrics=(settings.metrics_host, settings.metrics_port),
         with_parent=options.with_parent,
+        clients_words=False,
     )
 
 
@@ -272,7 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m streams.notary.process", description=__doc__)
     parser.add_argument("--with-parent", action="store_true", help="end when standard input does")
     options = parser.parse_args(arguments)
-    logs.configure()
+    logs.configure(clients_words=False)
     try:
         asyncio.run(_run(options, load(), notary_settings.load()))
     except RefusedError:

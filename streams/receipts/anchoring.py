@@ -14,9 +14,11 @@ from schemas.checkpoint import Checkpoint, parse
 from schemas.receipt import HASH_BYTES, Inclusion, Receipt, ShownTurn
 from streams.audit.facts import InstalledTopics
 from streams.audit.log import Log
+from streams.notary.chain import Chain, ChainError
 from streams.notary.checkpoint_file import Line, lines
+from streams.notary.cut_off import begins_file
 from streams.notary.merkle import ProofInProgress, inclusion, leaf_hash, proves_inclusion
-from streams.receipts.errors import CheckpointsUnreadableError, UnprovableError
+from streams.receipts.errors import CheckpointsUnreadableError, NoCheckpointsError, UnprovableError
 from streams.receipts.findings import Findings, Kind, Open
 from streams.receipts.retaking import OnRecords
 from streams.receipts.turns import name_of
@@ -34,19 +36,52 @@ class Anchor(StrEnum):
     SIGNED = "signed by the notary"
 
 
+def read_lines(file: Path) -> Iterator[Line]:
+    """The lines of a file of the notary, one after the other.
+
+    Raises:
+        CheckpointsUnreadableError: it cannot be read.
+    """
+    try:
+        with file.open("rb") as opened:
+            yield from lines(opened)
+    except OSError as error:
+        raise CheckpointsUnreadableError(f"{file} cannot be read: {error.strerror}") from error
+
+
 def read_checkpoints(file: Path) -> Iterator[Checkpoint]:
     """The checkpoints in a file of the notary, one after the other; an end that is just being written is left out.
 
     Raises:
         CheckpointsUnreadableError: it cannot be read, or a line is no checkpoint.
     """
+    return (_checkpoint(line, file) for line in read_lines(file) if line.is_whole)
+
+
+def require_checkpoints(file: Path) -> None:
+    """That it is a notary's file, whatever may be wrong with it: a line is a checkpoint, or there is none yet.
+
+    Reads no more than it takes to see that.
+
+    Raises:
+        NoCheckpointsError: it is not.
+        CheckpointsUnreadableError: it cannot be read.
+    """
+    is_empty = True
+    for line in read_lines(file):
+        if _is_checkpoint(line.content) or (is_empty and not line.is_whole and begins_file(line.content)):
+            return
+        is_empty = False
+    if not is_empty:
+        raise NoCheckpointsError(f"{file} is no file of checkpoints: no line of it is one")
+
+
+def _is_checkpoint(content: bytes) -> bool:
     try:
-        with file.open("rb") as opened:
-            for line in lines(opened):
-                if line.is_whole:
-                    yield _checkpoint(line, file)
-    except OSError as error:
-        raise CheckpointsUnreadableError(f"{file} cannot be read: {error.strerror}") from error
+        parse(content)
+    except ValueError:
+        return False
+    return True
 
 
 def _checkpoint(line: Line, file: Path) -> Checkpoint:
@@ -162,12 +197,14 @@ async def _proofs(
 
 
 def check_anchor(
-    receipt: Receipt, keys: Mapping[str, bytes], checkpoints: Iterable[Checkpoint] | None, findings: Findings
+    receipt: Receipt, keys: Mapping[str, bytes], checkpoints: Iterable[Line] | None, findings: Findings
 ) -> Anchor:
     """Whether every audit record is in the checkpoint's trees, and whether the notary has signed that.
 
-    `keys` are the notary's public keys by id, `checkpoints` its file where whoever verifies has one.
+    `keys` are the notary's public keys by id, `checkpoints` the lines of its file where whoever verifies has one. The
+    file is held to itself, all of it, and to the keys if there are any; no more than a line of it is in memory.
     """
+    is_known = checkpoints is not None and _check_file(receipt.checkpoint, checkpoints, keys, findings)
     checkpoint = receipt.checkpoint
     if checkpoint is None:
         for turn in receipt.turns:
@@ -183,7 +220,6 @@ def check_anchor(
     for turn in receipt.turns:
         _check_inclusion(turn, checkpoint, findings)
     _check_chains(receipt, checkpoint, findings)
-    is_known = checkpoints is not None and _check_known(checkpoint, checkpoints, findings)
     if keys:
         _check_signature(checkpoint, keys, findings)
         return Anchor.SIGNED
@@ -225,8 +261,23 @@ def _check_chains(receipt: Receipt, checkpoint: Checkpoint, findings: Findings) 
         findings.say(Open.NOT_ONE_CHAIN, None, f"{words}. 'acgs audit verify' tells which they are")
 
 
-def _check_known(checkpoint: Checkpoint, known: Iterable[Checkpoint], findings: Findings) -> bool:
-    same = next((one for one in known if one.number == checkpoint.number), None)
+def _check_file(
+    checkpoint: Checkpoint | None, known: Iterable[Line], keys: Mapping[str, bytes], findings: Findings
+) -> bool:
+    """Whether the file has the receipt's checkpoint. A line that stands unfinished at its end does not count."""
+    chain, same = Chain(keys or None), None
+    for line in known:
+        try:
+            read = chain.take(line.content)
+        except ChainError as error:
+            if line.is_whole:
+                findings.say(Kind.CHECKPOINT_BROKEN, None, f"line {line.number}: {error}")
+                return False
+            break
+        if checkpoint is not None and read.number == checkpoint.number:
+            same = read
+    if checkpoint is None:
+        return False
     if same is None:
         words = f"the file does not have checkpoint {checkpoint.number}, which the receipt is anchored at"
         findings.say(Open.NOT_ANCHORED, None, words)

@@ -6,7 +6,8 @@ StreamsError
     +-- UnprovableError             the log does not have, or does not bear out, what the receipt would prove
     |   +-- NotKeptError            retention has deleted it
     +-- ReceiptFileError            a file cannot be read or written
-    +-- CheckpointsUnreadableError  the file of checkpoints cannot be read, or is none
+    +-- CheckpointsUnreadableError  the file of checkpoints cannot be read, or a line is none
+        +-- NoCheckpointsError          it is another file: nothing in it is a checkpoint
 """
 
 from streams.errors import StreamsError
@@ -33,4 +34,8 @@ class ReceiptFileError(ReceiptError):
 
 
 class CheckpointsUnreadableError(ReceiptError):
-    """The file of checkpoints cannot be read, or is none."""
+    """The file of checkpoints cannot be read, or a line is none."""
+
+
+class NoCheckpointsError(CheckpointsUnreadableError):
+    """It is another file: nothing in it is a checkpoint."""

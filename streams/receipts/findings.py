@@ -18,6 +18,7 @@ class Kind(StrEnum):
     SIGNATURE_INVALID = "signature-invalid"
     NOT_IN_TREE = "not-in-tree"
     CHECKPOINT_INVALID = "checkpoint-invalid"
+    CHECKPOINT_BROKEN = "checkpoint-broken"
 
 
 class Open(StrEnum):
@@ -41,6 +42,7 @@ MEANING: dict[Kind | Open, str] = {
     Kind.SIGNATURE_INVALID: "an approval that is said to stand does not",
     Kind.NOT_IN_TREE: "an audit record is not in the tree that the checkpoint is of",
     Kind.CHECKPOINT_INVALID: "the checkpoint is not one that the notary signed",
+    Kind.CHECKPOINT_BROKEN: "a line of the file of checkpoints does not continue those before it",
     Open.OTHER_RELEASE: "decided by another decision_version than this release's",
     Open.STATE_UNKNOWN: "the decision rests on what others did, which a receipt does not show",
     Open.NOT_ONE_CHAIN: "others than lanes have written audit records, and the notary has signed that there are such",

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from schemas.checkpoint import Checkpoint
 from schemas.parsed import first_defect
 from schemas.receipt import Receipt
+from streams.notary.checkpoint_file import Line
 from streams.receipts.anchoring import Anchor, check_anchor
 from streams.receipts.checking import DIFFERENT, PROVEN, Checked, check
 from streams.receipts.findings import Finding, Findings, Kind
@@ -28,6 +28,8 @@ class Verdict:
     def words(self) -> str:
         """The verdict in a sentence."""
         if self.exit_code == DIFFERENT:
+            if all(one.kind is Kind.CHECKPOINT_BROKEN for one in self.findings.differences):
+                return "NOT PROVEN: your file of checkpoints was changed. The receipt alone holds; get a whole copy"
             return "NOT PROVEN: the receipt was changed, or what it shows was not decided so"
         so_far = "proven" if self.exit_code == PROVEN else "proven as far as it could be verified"
         checkpoint = None if self.receipt is None else self.receipt.checkpoint
@@ -61,11 +63,11 @@ class Verdict:
 
 
 def verify(
-    content: bytes, keys: Mapping[str, bytes] | None = None, checkpoints: Iterable[Checkpoint] | None = None
+    content: bytes, keys: Mapping[str, bytes] | None = None, checkpoints: Iterable[Line] | None = None
 ) -> Verdict:
     """Verifies a receipt's file. Needs no broker, no network and no file but these; never raises for what it holds.
 
-    `keys` are the notary's public keys by id, `checkpoints` those of its file, where whoever verifies has them from
+    `keys` are the notary's public keys by id, `checkpoints` the lines of its file, where whoever verifies has them from
     somewhere else than the receipt.
     """
     try:

@@ -15,7 +15,7 @@ from streams.engine.client import EngineSettings
 from streams.policy_changes import to_toml
 from tests.integration.test_cli import Acgs
 from tests.support.deliberated import THREE, registry
-from tests.support.deliberating import deliberating, publish
+from tests.support.deliberating import deliberating, install, publish
 from tests.support.eventually import eventually
 from tests.support.product import UNKNOWN_TOOL, encoded
 from tests.support.signing import approver, key, owners
@@ -114,13 +114,16 @@ async def test_an_expired_item_is_reopened_as_a_new_one(acgs: Acgs, settings: En
         assert "it has been reopened" in (await acgs("deliberation", "show", anew)).out
 
 
-async def test_a_key_is_made_shown_and_never_overwritten(acgs: Acgs, tmp_path: Path) -> None:
+async def test_a_key_is_made_shown_and_never_overwritten(acgs: Acgs, settings: EngineSettings, tmp_path: Path) -> None:
     file = tmp_path / "ann.key"
     made = await acgs("keys", "generate", str(file))
     assert made.code == 0
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     public = made.out.split('public_key = "')[1].split('"')[0]
     assert public in (await acgs("--broker", "127.0.0.1:1", "keys", "show", str(file))).out
+    await install(settings)
+    shown = await acgs("keys", "show", str(file))
+    assert (shown.code, "unless it is a notary's, whose public key" in " ".join(shown.out.split())) == (0, True)
     before = file.read_bytes()
     again = await acgs("keys", "generate", str(file))
     assert (again.code, "never overwritten" in again.err) == (1, True)

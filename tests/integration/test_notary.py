@@ -1,7 +1,9 @@
 """The notary as a process on a real broker: killed, restarted, and refusing once the trail is not what it signed."""
 
 import asyncio
+import os
 import re
+import signal
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -12,7 +14,8 @@ from streams.engine.client import EngineSettings
 from streams.keys import SigningKey
 from streams.notary.process import REFUSED
 from tests.integration.test_cli import Acgs
-from tests.support.deliberating import deliberating, publish
+from tests.support.broker import embedded, engine_settings
+from tests.support.deliberating import deliberating, install, publish
 from tests.support.eventually import eventually
 from tests.support.kafka import delete_records
 from tests.support.processes import Process, of_a_worker
@@ -95,3 +98,52 @@ async def test_a_killed_notary_goes_on_with_its_chain_an_audit_says_where_it_is_
     assert third.wait() == REFUSED
     assert third.has_said("records of the trail were deleted")
     assert written(file)[-1] == last
+
+
+async def test_a_notary_without_its_broker_is_not_ready_but_alive_and_says_so_once_until_it_is_back(
+    prefix: str, tmp_path: Path
+) -> None:
+    SigningKey.generate().save(tmp_path / "notary.key")
+    with embedded(tmp_path / "kafka") as broker:
+        assert broker.kafka is not None
+        settings = engine_settings(broker, prefix)
+        await install(settings)
+        environment = {
+            **of_a_worker(settings.bootstrap_servers, prefix, "test"),
+            "ACGS_NOTARY_KEY_FILE": str(tmp_path / "notary.key"),
+            "ACGS_NOTARY_FILE": str(tmp_path / "checkpoints.jsonl"),
+            "ACGS_NOTARY_EVERY_S": "1",
+        }
+        one = Process(("-m", "streams.notary.process", "--with-parent"), environment, tmp_path / "log")
+
+        async def answers(path: str) -> int:
+            return (await asyncio.to_thread(asked, one, path))[0]
+
+        async def is_ready() -> bool:
+            return await answers("/readyz") == 200
+
+        async def is_not_ready() -> bool:
+            return await answers("/readyz") == 503
+
+        try:
+            await eventually(is_ready)
+            os.kill(broker.kafka.pid(), signal.SIGSTOP)
+            try:
+                await eventually(is_not_ready)
+                assert "no broker since 20" in (await asyncio.to_thread(asked, one, "/readyz"))[1]
+            finally:
+                os.kill(broker.kafka.pid(), signal.SIGCONT)
+            await eventually(is_ready)
+            await asyncio.to_thread(broker.kafka.kill)
+            await eventually(is_not_ready)
+            assert await answers("/livez") == 200
+            await eventually(lambda: one.log.read_text().count("no broker since") == 2, account=one.last_words)
+            await asyncio.to_thread(broker.kafka.restart)
+            await eventually(is_ready)
+            assert one.code is None
+        finally:
+            one.ask_to_stop()
+            assert one.wait() == 0, one.last_words()
+        said = one.log.read_text()
+        assert (said.count("no broker since"), said.count("the broker is back after")) == (2, 2), said
+        assert "aiokafka" not in said

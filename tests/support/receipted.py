@@ -63,15 +63,25 @@ async def anchored_receipt(lanes: Recorder, number: int, *checkpoints: Checkpoin
     return await anchored(made, MemoryLog(lanes.topics, {}), installed(), checkpoints or [checkpoint(lanes)])
 
 
-def checkpoint(lanes: Recorder, number: int = 1, sizes: Sequence[int] = (), signer: SigningKey = NOTARY) -> Checkpoint:
+def checkpoint(
+    lanes: Recorder,
+    number: int = 1,
+    sizes: Sequence[int] = (),
+    signer: SigningKey = NOTARY,
+    previous: str = FIRST_PREVIOUS,
+) -> Checkpoint:
     """Signed by the notary, over all audit records, or over the first of each partition."""
     every = lanes.topics[NAMING.topic(topics.AUDIT)]
     trails = [every[partition][: sizes[partition] if sizes else None] for partition in range(PARTITIONS)]
-    return checkpoint_over(trails, NAMING.prefix, number, signer)
+    return checkpoint_over(trails, NAMING.prefix, number, signer, previous)
 
 
 def checkpoint_over(
-    trails: Sequence[Sequence[Record]], prefix: str, number: int = 1, signer: SigningKey = NOTARY
+    trails: Sequence[Sequence[Record]],
+    prefix: str,
+    number: int = 1,
+    signer: SigningKey = NOTARY,
+    previous: str = FIRST_PREVIOUS,
 ) -> Checkpoint:
     """Signed by the notary, over these partitions of `audit`."""
     seen = TrailTrees(len(trails))
@@ -84,7 +94,7 @@ def checkpoint_over(
         "signed_at": "2026-05-03T14:00:00Z",
         "prefix": prefix,
         "cluster_id": "memory",
-        "previous": FIRST_PREVIOUS,
+        "previous": previous,
         "trees": [tree.model_dump() for tree in seen.trees()],
         "heads": [],
         "key_id": signer.id,

@@ -131,3 +131,11 @@ def test_long_bytes_are_not_remembered_however_often_they_are_asked_about() -> N
     assert kept < 2 * MIB
     assert is_signed_again(raw, key("a").sign(b"x"), b"x")
     assert not is_signed_again(raw, key("a").sign(b"x"), b"y")
+
+
+def test_a_new_key_is_for_the_policy_unless_it_is_a_notarys(tmp_path: Path) -> None:
+    said = CliRunner().invoke(main, ["keys", "generate", str(tmp_path / "notary.key")]).output
+    public_key = SigningKey.load(tmp_path / "notary.key").public_key
+    assert f'keys = [{{ public_key = "{public_key}" }}]' in said
+    assert "If it is a notary's, never for the policy" in said
+    assert f"ACGS_NOTARY_PUBLIC_KEYS={public_key}" in said

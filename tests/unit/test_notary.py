@@ -27,6 +27,7 @@ from streams.keys import SigningKey
 from streams.metrics import NotaryMeasures
 from streams.notary.chain import Chain, ChainError, Fault, by_id
 from streams.notary.checkpoint_file import CheckpointFile
+from streams.notary.contact import Contact
 from streams.notary.cut_off import is_cut_off
 from streams.notary.delivery import Delivery
 from streams.notary.errors import CheckpointFileError, FileRefusedError, HistoryRefusedError, UnusableFileError
@@ -473,6 +474,37 @@ async def test_a_file_that_has_lost_what_the_webhook_has_is_not_gone_on_with(tmp
         ):
             pass
     assert len(receiver.taken) == 2
+
+
+# The broker
+
+
+def test_an_outage_is_told_once_and_once_that_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
+    times = [0.0]
+    one = Contact(timedelta(seconds=10), lambda: times[-1], lambda: BEGAN + timedelta(seconds=times[-1]))
+    with caplog.at_level(logging.INFO):
+        times.append(4)
+        one.heard()
+        times.append(14)
+        one.missed("too early to say")
+        assert not one.is_lost
+        for later in (15, 25, 31):
+            times.append(later)
+            assert one.is_lost
+            one.missed("it is away")
+        times.append(32)
+        one.heard()
+        assert not one.is_lost
+        one.heard()
+        times.append(43)
+        one.heard()
+    assert caplog.messages == [
+        "no broker since 2026-05-03T14:00:04Z, and nothing is signed until it is back: it is away",
+        "the broker is back after 28 s",
+        caplog.messages[2],
+        "the broker is back after 11 s",
+    ]
+    assert caplog.messages[2].startswith("no broker since 2026-05-03T14:00:32Z, ")
 
 
 # Settings and commands

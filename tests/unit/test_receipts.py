@@ -1,24 +1,31 @@
 """Receipts: they prove what happened to a message, and show nothing of any other."""
 
 import base64
+import io
 import json
 import re
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import orjson
 import pytest
+from click.testing import CliRunner
 
 from handlers.deliberation import entitled, voting
 from schemas import topics
+from schemas.checkpoint import Checkpoint
 from schemas.decision import Vote
 from schemas.deliberation import CHANGE_POLICY, POLICY_TENANT
 from schemas.envelope import SourcePosition
 from schemas.receipt import Receipt
 from streams.agents import control
 from streams.audit.log import MemoryLog
+from streams.cli.main import main
 from streams.cli.receipt import make
+from streams.notary.checkpoint_file import Line, lines
 from streams.receipts.anchoring import anchored, read_checkpoints
 from streams.receipts.collecting import collect
 from streams.receipts.errors import CheckpointsUnreadableError, NotKeptError, UnknownMessageError, UnprovableError
@@ -77,6 +84,10 @@ def day() -> Recorder:
 
 def verdict_on(receipt: Receipt, **options: Any) -> Verdict:  # noqa: ANN401
     return verify(receipt.model_dump_json().encode(), **options)
+
+
+def file_of(*signed: Checkpoint, end: bytes = b"") -> Iterator[Line]:
+    return lines(io.BytesIO(b"".join(one.line() + b"\n" for one in signed) + end))
 
 
 def told(verdict: Verdict) -> str:
@@ -227,13 +238,14 @@ async def test_a_log_that_was_changed_gives_no_receipt(day: Recorder) -> None:
 
 
 async def test_it_is_anchored_at_the_first_checkpoint_that_covers_its_turns(day: Recorder) -> None:
-    early, late = checkpoint(day, 1, sizes=(3, 3)), checkpoint(day, 2)
+    early = checkpoint(day, 1, sizes=(3, 3))
+    late = checkpoint(day, 2, previous=early.digest)
     receipt = await anchored_receipt(day, RELEASED, early, late)
     assert receipt.checkpoint == late
     verdict = verdict_on(receipt, keys=public_keys())
     assert (verdict.exit_code, verdict.document()["anchored"]) == (0, True)
     assert "anchored at checkpoint 2" in verdict.words
-    known = verdict_on(receipt, checkpoints=[early, late])
+    known = verdict_on(receipt, checkpoints=file_of(early, late))
     assert (known.exit_code, known.document()["anchored"]) == (0, True)
     unchecked = verdict_on(receipt)
     assert (unchecked.exit_code, unchecked.document()["anchored"]) == (0, False)
@@ -262,13 +274,85 @@ async def test_a_checkpoint_by_another_key_or_of_another_file_is_found(day: Reco
     found = verdict_on(posing, keys=public_keys()).findings.every[0]
     assert found.kind is Kind.CHECKPOINT_INVALID
     assert "has not signed checkpoint 1 as it stands" in found.words
-    assert kinds(verdict_on(receipt, checkpoints=[checkpoint(day)])) == {Kind.CHECKPOINT_INVALID}
-    assert kinds(verdict_on(receipt, checkpoints=[checkpoint(day, 2)])) == {Open.NOT_ANCHORED}
-    assert verdict_on(receipt, checkpoints=[checkpoint(day, 2)]).exit_code == 3
+    assert kinds(verdict_on(receipt, checkpoints=file_of(checkpoint(day)))) == {Kind.CHECKPOINT_INVALID}
+    later = await anchored_receipt(day, DELIVERED, checkpoint(day, 2, previous=checkpoint(day).digest))
+    assert kinds(verdict_on(later, checkpoints=file_of(checkpoint(day)))) == {Open.NOT_ANCHORED}
+    assert verdict_on(later, checkpoints=file_of(checkpoint(day))).exit_code == 3
     assert verdict_on(await receipt_of(day, DELIVERED), keys=public_keys()).exit_code == 3
     trails = [log for _, log in sorted(day.topics[NAMING.topic(topics.AUDIT)].items())]
     elsewhere = receipt.model_copy(update={"checkpoint": checkpoint_over(trails, "other.")})
     assert kinds(verdict_on(elsewhere, keys=public_keys())) == {Kind.CHECKPOINT_INVALID}
+
+
+def row_of(day: Recorder) -> tuple[Checkpoint, ...]:
+    first = checkpoint(day, 1, sizes=(1, 1))
+    second = checkpoint(day, 2, sizes=(3, 3), previous=first.digest)
+    third = checkpoint(day, 3, previous=second.digest)
+    return first, second, third, checkpoint(day, 4, previous=third.digest)
+
+
+async def test_a_file_of_checkpoints_is_held_to_itself_wherever_it_was_changed(day: Recorder) -> None:
+    first, second, third, fourth = row_of(day)
+    receipt = await anchored_receipt(day, DELIVERED, third)
+    earlier = second.model_copy(update={"signed_at": "2026-05-03T13:00:00Z"})
+    for keys in ({}, public_keys()):
+        assert verdict_on(receipt, keys=keys, checkpoints=file_of(first, second, third, fourth)).exit_code == 0
+        cut_off = file_of(first, second, third, end=fourth.line()[:50])
+        assert verdict_on(receipt, keys=keys, checkpoints=cut_off).exit_code == 0
+        for changed in (
+            (first, earlier, third, fourth),
+            (first, third, fourth),
+            (first, second, third, third, fourth),
+            (first, second, third, checkpoint(day, 4, previous=second.digest)),
+        ):
+            verdict = verdict_on(receipt, keys=keys, checkpoints=file_of(*changed))
+            assert (verdict.exit_code, kinds(verdict)) == (1, {Kind.CHECKPOINT_BROKEN})
+            assert verdict.words.startswith("NOT PROVEN: your file of checkpoints was changed")
+            assert verdict.document()["anchored"] is False
+    last = fourth.model_copy(update={"signed_at": "2026-05-03T13:00:00Z"})
+    by_signature = verdict_on(receipt, keys=public_keys(), checkpoints=file_of(first, second, third, last))
+    assert kinds(by_signature) == {Kind.CHECKPOINT_BROKEN}
+    assert "line 4: checkpoint 4 was changed" in by_signature.findings.every[0].words
+
+
+async def test_a_file_of_checkpoints_is_not_held_in_memory(day: Recorder) -> None:
+    receipt = await anchored_receipt(day, DELIVERED, checkpoint(day))
+    peaks: list[int] = []
+    for count in (20, 400):
+        made = [checkpoint(day)]
+        for number in range(2, count + 1):
+            made.append(checkpoint(day, number, previous=made[-1].digest))
+        content = io.BytesIO(b"".join(one.line() + b"\n" for one in made))
+        del made
+        tracemalloc.start()
+        try:
+            assert verdict_on(receipt, checkpoints=lines(content)).exit_code == 0
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 100_000
+
+
+async def test_what_is_no_file_of_checkpoints_is_wrong_usage_and_a_changed_one_is_a_difference(
+    day: Recorder, tmp_path: Path
+) -> None:
+    first, second, third, fourth = row_of(day)
+    receipt, file = tmp_path / "receipt.json", tmp_path / "file"
+    receipt.write_text((await anchored_receipt(day, DELIVERED, third)).model_dump_json(indent=1))
+    whole = b"".join(one.line() + b"\n" for one in (first, second, third, fourth))
+    for content, code, words in (
+        (whole, 0, "which your file of checkpoints has"),
+        (whole.replace(b"14:00", b"13:00", 1), 1, "checkpoint-broken"),
+        (b"x" + whole, 1, "checkpoint-broken"),
+        (b"", 3, "not-anchored"),
+        (first.line()[:70], 3, "not-anchored"),
+        (b"my notes", 2, "is no file of checkpoints"),
+        (b"my notes\nof today\n", 2, "is no file of checkpoints"),
+        (receipt.read_bytes(), 2, "is no file of checkpoints"),
+    ):
+        file.write_bytes(content)
+        result = CliRunner().invoke(main, ["receipt", "verify", str(receipt), "--checkpoint", str(file)])
+        assert (result.exit_code, words in " ".join(result.output.split())) == (code, True), result.output
 
 
 async def test_a_proof_for_another_tree_is_found(day: Recorder) -> None:
