@@ -7,12 +7,16 @@ import uuid
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
+import hypothesis
 import pytest
 
 from streams.engine.client import EngineSettings
 from tests.support.broker import Broker, container, embedded, engine_settings
 from tests.support.kafka import remove_topics
 from tests.support.platform import Platform, platform
+
+hypothesis.settings.register_profile("acgs", deadline=None)  # how long it takes says how busy the machine is
+hypothesis.settings.load_profile("acgs")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,9 +1,7 @@
 """The notary as a process on a real broker: killed, restarted, and refusing once the trail is not what it signed."""
 
 import asyncio
-import os
 import re
-import signal
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -81,7 +79,7 @@ async def test_a_killed_notary_goes_on_with_its_chain_an_audit_says_where_it_is_
     assert said.code == 0, said.out
     last = written(file)[-1]
     assert f"consistent, and anchored at checkpoint {last.number} of {last.signed_at}." in said.out
-    assert "0 turns came after the last checkpoint" in said.out
+    assert "records of these are anchored.\n" in said.out  # and no turn came after
 
     second.ask_to_stop()
     assert second.wait() == 0, second.last_words()
@@ -127,17 +125,11 @@ async def test_a_notary_without_its_broker_is_not_ready_but_alive_and_says_so_on
 
         try:
             await eventually(is_ready)
-            os.kill(broker.kafka.pid(), signal.SIGSTOP)
-            try:
-                await eventually(is_not_ready)
-                assert "no broker since 20" in (await asyncio.to_thread(asked, one, "/readyz"))[1]
-            finally:
-                os.kill(broker.kafka.pid(), signal.SIGCONT)
-            await eventually(is_ready)
             await asyncio.to_thread(broker.kafka.kill)
             await eventually(is_not_ready)
+            assert "no broker since 20" in (await asyncio.to_thread(asked, one, "/readyz"))[1]
             assert await answers("/livez") == 200
-            await eventually(lambda: one.log.read_text().count("no broker since") == 2, account=one.last_words)
+            await eventually(lambda: "no broker since" in one.log.read_text(), account=one.last_words)
             await asyncio.to_thread(broker.kafka.restart)
             await eventually(is_ready)
             assert one.code is None
@@ -145,5 +137,5 @@ async def test_a_notary_without_its_broker_is_not_ready_but_alive_and_says_so_on
             one.ask_to_stop()
             assert one.wait() == 0, one.last_words()
         said = one.log.read_text()
-        assert (said.count("no broker since"), said.count("the broker is back after")) == (2, 2), said
+        assert (said.count("no broker since"), said.count("the broker is back after")) == (1, 1), said
         assert "aiokafka" not in said

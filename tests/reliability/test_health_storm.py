@@ -188,7 +188,6 @@ async def test_whatever_is_killed_every_row_is_a_fold_computed_apart_and_silence
     async with HealthStorm(tmp_path) as storm:
         await storm.is_seen()
         await storm.kill("a")
-        await storm.kill("b")
         await storm.crash_the_broker()
         await storm.kill("a", "b")
         figures = await storm.prove()
