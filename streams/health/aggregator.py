@@ -34,8 +34,8 @@ class HealthAggregator:
     """The status and score of a process's circuit breakers.
 
     A change costs the same however many breakers there are, and so does a report. Every method may be called from any
-    thread, with or without an event loop, from a signal handler or a finaliser, and in a forked child: none waits, and
-    none raises.
+    thread, with or without an event loop, from a signal handler or a finaliser, and in a forked child: none raises, and
+    none waits, but a report for what another thread is counting.
 
     `critical` names the breakers of which one that is open makes the whole critical. With a `publisher`, such as
     BreakerPublisher, it is told of everything too, so that others hear of it; and its thread does the counting, fifty
@@ -88,8 +88,8 @@ class HealthAggregator:
             self._publisher.remove(name)
 
     def get_health_report(self) -> SystemHealthReport:
-        """How it stands now."""
-        self._turnstile.turn()
+        """How it stands now, with all that was said before; what another thread is counting is waited for."""
+        self._turnstile.settle()
         standing = self._standing
         tally, status = standing.tally, standing.status
         snapshot = HealthSnapshot(

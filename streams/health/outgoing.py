@@ -49,9 +49,9 @@ class Outgoing:
     """Changes are never lost: beyond `most` that wait, one is told together with the last of its breaker that waits.
 
     So at most `most` changes wait, and one more for each breaker. Of signs of life at most one a breaker waits.
-    change(), retire(), retire_all(), refuse() and counts() may be called from anywhere and wait for nothing; a change
-    costs the same however much waits. The others are for the thread that sends, which is to sort() often: callers leave
-    what they have to say, and sort it themselves only once a thousand are there.
+    change(), retire(), retire_all(), refuse() and counts() may be called from anywhere; all but the last wait for
+    nothing. A change costs the same however much waits. The others are for the thread that sends, which is to sort()
+    often: callers leave what they have to say, and sort it themselves only once a thousand are there.
     """
 
     def __init__(self, most: int) -> None:
@@ -117,8 +117,8 @@ class Outgoing:
         return [*changes, *said]
 
     def counts(self, published: int) -> Counts:
-        """What has become of events, of which so many were published."""
-        self.sort()
+        """What has become of events, of which so many were published. Waits for what another thread is sorting."""
+        self._turnstile.settle()
         return Counts(published, self._merged, self._dropped, self._refused)
 
     # One at a time

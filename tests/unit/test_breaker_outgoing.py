@@ -204,6 +204,27 @@ def test_who_is_interrupted_by_another_call_does_its_work_too_and_nobody_waits()
     assert order == [0, 1, 2]
 
 
+def test_who_settles_waits_for_the_thread_that_is_at_work_and_never_for_its_own() -> None:
+    begun, done = threading.Event(), list[int]()
+
+    def work(item: int) -> None:
+        begun.set()
+        if item == 0:
+            turnstile.settle()  # as a handler would, in the middle
+            time.sleep(0.02)
+        done.append(item)
+
+    turnstile = Turnstile(work, most_left=10)
+    turnstile.put(0)
+    turnstile.put(1)
+    other = threading.Thread(target=turnstile.turn)
+    other.start()
+    assert begun.wait(60)
+    turnstile.settle()
+    assert done == [0, 1]
+    other.join(60)
+
+
 def test_what_is_handed_in_while_somebody_is_alone_is_done_when_they_leave() -> None:
     done: list[int] = []
     turnstile = Turnstile(done.append)
