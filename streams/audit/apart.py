@@ -89,10 +89,11 @@ async def _tell_decisions_apart(lane: Subject, produced: Produced, different: Di
         told = await produced.find(place, expected, entry.at_ms)
         claimed += len(list(told.claimed))
         prefix = digest.partition_prefix(*place)
-        for record in told.records:
-            if record is not None:
-                written = digest.output_image(prefix, record.key, record.headers, record.value)
-                hashes.append(digest.sha256(written))
+        hashes += [
+            digest.output_hash(prefix, record.key, record.headers, record.value)
+            for record in told.records
+            if record is not None
+        ]
         is_encoding &= not told.missing and not told.unsought
         for image, record in told.changed:
             is_encoding &= comparing.same_but_for_encoding(image, record)

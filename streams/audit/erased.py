@@ -99,7 +99,9 @@ def read_list(path: Path) -> Erased:
     """
     try:
         lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ErasedError(f"{path} is no text") from error
+    except OSError as error:
         raise ErasedError(f"{path} cannot be read: {error}") from error
     found: list[ErasedRecord] = []
     for number, line in enumerate(lines, 1):

@@ -47,14 +47,13 @@ async def hashes_of(settings: EngineSettings, places: Sequence[str]) -> list[Era
 def _of(record: Record) -> ErasedRecord:
     prefix = digest.partition_prefix(record.topic, record.partition)
     try:
-        read = digest.input_hash(prefix, record)
-        written = digest.sha256(digest.output_image(prefix, record.key, record.headers, record.value)).hex()
+        written = digest.output_hash(prefix, record.key, record.headers, record.value).hex()
     except UnicodeEncodeError:  # no lane writes such a record
-        read, written = digest.unreadable_hash(prefix, record), None
+        written = None
     return ErasedRecord(
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
-        input_hash=read.hex(),
+        input_hash=digest.of_input(record).hex(),
         output_hash=written,
     )

@@ -54,7 +54,7 @@ def fits_with_erased(turn: AuditRecord, ranges: Sequence[Range], erased: Erased)
     hashes: list[bytes] = []
     for part, found in zip(turn.inputs, ranges, strict=True):
         gone = erased.inputs.get((part.topic, part.partition), {})
-        all_of_it = {record.offset: _hash(record) for record in found.records}
+        all_of_it = {record.offset: digest.of_input(record) for record in found.records}
         all_of_it |= {offset: hashed for offset, hashed in gone.items() if part.from_ <= offset < part.to}
         if len(all_of_it) != part.count:
             return False
@@ -85,7 +85,7 @@ def _of_equal_counts(turn: AuditRecord, ranges: Sequence[Range]) -> Told:
         if a.topic != b.topic:
             continue
         tried = list(hashes)
-        tried[one], tried[other] = _hash(_moved(b, a.offset)), _hash(_moved(a, b.offset))
+        tried[one], tried[other] = digest.of_input(_moved(b, a.offset)), digest.of_input(_moved(a, b.offset))
         if digest.of_hashes(tried) == turn.input_digest:
             place = a.topic, a.partition
             words = f"the records at offsets {a.offset} and {b.offset} have changed places"
@@ -113,12 +113,4 @@ def _digest(ranges: Sequence[Range]) -> str:
 
 
 def _hashes(part: Range) -> list[bytes]:
-    return [_hash(record) for record in part.records]
-
-
-def _hash(record: Record) -> bytes:
-    prefix = digest.partition_prefix(record.topic, record.partition)
-    try:
-        return digest.input_hash(prefix, record)
-    except UnicodeEncodeError:
-        return digest.unreadable_hash(prefix, record)
+    return [digest.of_input(record) for record in part.records]

@@ -110,7 +110,7 @@ class Written:
     def _erased_as(self, image: Image) -> int | None:
         """Where the record stood, if it is erased."""
         key, value, headers = image
-        offsets = self._erased.get(digest.sha256(digest.output_image(self._prefix, key, headers, value)))
+        offsets = self._erased.get(digest.output_hash(self._prefix, key, headers, value))
         return offsets.pop() if offsets else None
 
     async def timers(self, count: int, at_ms: int) -> list[str]:

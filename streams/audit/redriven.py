@@ -38,7 +38,7 @@ async def account(log: Log, place: Place, told: Redriven, cells: Cells) -> None:
     prefix = digest.partition_prefix(*place)
     async for record in _of(log, place):
         try:
-            hashed = digest.sha256(digest.output_image(prefix, record.key, record.headers, record.value))
+            hashed = digest.output_hash(prefix, record.key, record.headers, record.value)
         except UnicodeEncodeError:  # a header's name is not UTF-8: no lane wrote it
             continue
         if may_follow[hashed] and record.offset < settled:
@@ -62,7 +62,7 @@ async def _take_letters(log: Log, box: Place, keys: set[bytes | None], found: di
 
 def _hash(letter: DeadLetter) -> bytes:
     prefix = digest.partition_prefix(letter.topic, letter.partition)
-    return digest.sha256(digest.output_image(prefix, letter.key, letter.headers, letter.value))
+    return digest.output_hash(prefix, letter.key, letter.headers, letter.value)
 
 
 def _is_redrive(record: Record) -> bool:

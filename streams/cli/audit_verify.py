@@ -137,12 +137,7 @@ def _erased(file: Path) -> Erased:
         click.BadParameter: it is none.
     """
     with refusing("--erased", ErasedError):
-        try:
-            return read_list(file)
-        except ErasedError as error:
-            if isinstance(error.__cause__, UnicodeDecodeError):
-                raise ErasedError(f"{file} is no text") from error
-            raise
+        return read_list(file)
 
 
 def _checkpoints(files: tuple[Path, ...], public_keys: tuple[str, ...]) -> Checkpoints | None:

@@ -48,6 +48,24 @@ def unreadable_hash(prefix: bytes, record: Record) -> bytes:
     return hashlib.sha256(_image(prefix + _position(record.offset), named, lengths, fields)).digest()
 
 
+def of_input(record: Record) -> bytes:
+    """The hash of a record that was read, whatever its headers are named."""
+    prefix = partition_prefix(record.topic, record.partition)
+    try:
+        return input_hash(prefix, record)
+    except UnicodeEncodeError:
+        return unreadable_hash(prefix, record)
+
+
+def output_hash(prefix: bytes, key: bytes | None, headers: Headers, value: bytes | None) -> bytes:
+    """SHA-256 over output_image().
+
+    Raises:
+        UnicodeEncodeError: a header's name cannot be encoded.
+    """
+    return sha256(output_image(prefix, key, headers, value))
+
+
 def output_image(prefix: bytes, key: bytes | None, headers: Headers, value: bytes | None) -> bytes:
     """What the hash of an output is taken over: as an input's, without the offset, which only the broker gives.
 

@@ -20,7 +20,7 @@ _MASK = (1 << 8 * _BYTES) - 1
 
 def row_hash(key: bytes, value: bytes, headers: Headers) -> bytes:
     """SHA-256 over a row as it is in the changelog: an output's hash, without topic and partition."""
-    return digest.sha256(digest.output_image(b"", key, headers, value))
+    return digest.output_hash(b"", key, headers, value)
 
 
 def changed(rows: int, was: bytes | None, now: bytes | None) -> int:

@@ -72,7 +72,7 @@ class Drawing:
         self.turns[turn.agent, turn.lane, turn.seq] = ShownTurn(
             record=entry.raw,
             previous=entry.previous,
-            input_hashes=b"".join(_input_hash(read.record) for read in reads),
+            input_hashes=b"".join(digest.of_input(read.record) for read in reads),
             inputs=tuple(self._input(index, reads[index]) for index in shown),
             output_hashes=None if written is None or not chosen else b"".join(map(_output_hash, written)),
             outputs=tuple(self._output(index, chosen[index]) for index in sorted(chosen)),
@@ -180,15 +180,5 @@ def _plain(record: Record) -> InputRecord:
     )
 
 
-def _input_hash(record: InputRecord) -> bytes:
-    prefix = digest.partition_prefix(record.topic, record.partition)
-    try:
-        return digest.input_hash(prefix, record)
-    except UnicodeEncodeError:
-        return digest.unreadable_hash(prefix, record)
-
-
 def _output_hash(one: Wrote) -> bytes:
-    return digest.sha256(
-        digest.output_image(digest.partition_prefix(one.topic, one.partition), one.key, one.headers, one.value)
-    )
+    return digest.output_hash(digest.partition_prefix(one.topic, one.partition), one.key, one.headers, one.value)
